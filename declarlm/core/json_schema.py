@@ -1,0 +1,121 @@
+"""JSON Schema of a section, for editors and for tools that never import Declarlm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import getdoc
+from typing import Any
+
+from marshmallow import fields, missing
+
+from declarlm.core.fields import Choice, Either, Entries, Items, OneOf, Plain, Sub
+from declarlm.core.section import Section
+
+DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest that yaml-language-server reads well
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_KEYWORDS = {"min": "minimum", "max": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
+
+
+def json_schema(section: type[Section]) -> dict[str, Any]:
+    """Return the JSON Schema (draft-07) that accepts what ``section.load`` accepts.
+
+    Two differences are left: rules between parameters (``Section.check``) are not expressed, and JSON itself does
+    not tell 4.0 from 4.
+    """
+    definitions: dict[str, Any] = {}
+    root = _object(section, definitions)
+    return {"$schema": DRAFT, **root, "definitions": dict(sorted(definitions.items()))}
+
+
+def default_of(field: fields.Field[Any]) -> Any:
+    """Return the default of a parameter as a config writes it."""
+    if isinstance(field, Choice) and field.usual:
+        return field.usual
+    default = field.load_default() if callable(field.load_default) else field.load_default
+    return field._serialize(default, None, None)
+
+
+def _object(section: type[Section], definitions: dict[str, Any], name: str | None = None) -> dict[str, Any]:
+    """Return the schema of a section, with its own ``name`` allowed under 'type' if it has one."""
+    declared = section.schema().fields
+    properties = {"type": {"const": name}} if name else {}
+    properties |= {key: _parameter(field, definitions) for key, field in declared.items()}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    required = [key for key, field in declared.items() if field.required]
+    return {**schema, "required": required} if required else schema
+
+
+def _parameter(field: fields.Field[Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    schema = _value(field, definitions)
+    if "$ref" in schema:
+        schema = {"allOf": [schema]}  # draft-07 ignores what stands beside a $ref
+    if doc := field.metadata.get("doc"):
+        schema["description"] = doc
+    if field.load_default is not missing:
+        schema["default"] = default_of(field)
+    return schema
+
+
+def _value(field: fields.Field[Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    schema = _present(field, definitions)
+    if not field.allow_none or not schema:
+        return schema
+    if isinstance(schema.get("type"), str) and "enum" not in schema:
+        return {**schema, "type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _present(field: fields.Field[Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field's values other than null."""
+    match field:
+        case Choice():
+            return _choice(field, definitions)
+        case Either():
+            return {"anyOf": [_value(option, definitions) for option in field.options]}
+        case Sub():
+            return _reference(f"{field.section.__module__}.{field.section.__qualname__}", field.section, definitions)
+        case Items():
+            return {"type": "array", "items": _value(field.item, definitions)}
+        case Entries():
+            return {"type": "object", "additionalProperties": _value(field.item, definitions)}
+        case OneOf():
+            return {"enum": list(field.options)}
+        case Plain():
+            pattern = {"pattern": f"^(?:{field.pattern})$"} if field.pattern else {}
+            limits = {_KEYWORDS[key]: limit for key, limit in field.limits.items()}
+            return {"type": _TYPES[field.kind], **limits, **pattern}
+    return {}
+
+
+def _choice(field: Choice, definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema that looks at 'type' first, so that an editor complains about the one key that is wrong."""
+    plugins: Mapping[str, Any] = {name: field.registry[name] for name in field.registry}
+    kind = field.registry.kind.replace(" ", "_")
+    references = {
+        name: _reference(f"{kind}.{name}", plugin.Config, definitions, name) for name, plugin in plugins.items()
+    }
+    complete = [
+        name for name in plugins if not any(field.required for field in plugins[name].Config.schema().fields.values())
+    ]
+    branches = [
+        {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": reference}
+        for name, reference in references.items()
+    ]
+    mapping: dict[str, Any] = {"type": "object", "properties": {"type": {"enum": list(plugins)}}, "allOf": branches}
+    if field.usual:
+        branches.append({"if": {"not": {"required": ["type"]}}, "then": references[field.usual]})
+    else:
+        mapping["required"] = ["type"]
+    return {"anyOf": [{"enum": complete}, mapping]} if complete else mapping
+
+
+def _reference(
+    name: str, section: type[Section], definitions: dict[str, Any], plugin: str | None = None
+) -> dict[str, Any]:
+    name = name.removeprefix("declarlm.")
+    if name not in definitions:
+        definitions[name] = {}  # reserved first: a plugin may choose among its own kind
+        documented = section.plugin if plugin else section
+        summary = (getdoc(documented) or "").split("\n")[0]
+        definitions[name] = {"description": summary, **_object(section, definitions, plugin)}
+    return {"$ref": f"#/definitions/{name}"}
