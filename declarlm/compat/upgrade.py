@@ -1,0 +1,195 @@
+"""Applies the tables of known spellings to a config before it is validated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from declarlm.compat.ludwig import ABSENT, IGNORED, RENAMED, VALUES
+from declarlm.core.document import Document
+from declarlm.core.errors import Problem
+from declarlm.core.overrides import put, written
+
+Steps = tuple[str | int, ...]
+
+
+def upgrade(document: Document) -> Document:
+    """Return the config in Declarlm's own words, with a note for each thing that was understood.
+
+    A known key that Declarlm does not have becomes a problem of the document that says what to write instead, unless
+    its value asks for nothing. Nothing else is judged here: what has the wrong type is left for the validation.
+    """
+    if not isinstance(document.data, dict):
+        return document
+    tree = _Tree(document)
+    for pattern, target in RENAMED.items():
+        for steps in tree.find(pattern):
+            tree.move(steps, target)
+    for pattern, values in VALUES.items():
+        for steps in tree.find(pattern):
+            tree.translate(steps, values)
+    _stratify(tree)
+    _warm_up(tree)
+    _beams(tree)
+    _adapted_encoders(tree)
+    for pattern in IGNORED:
+        for steps in tree.find(pattern):
+            tree.pop(steps)
+    for pattern, (remedy, harmless) in ABSENT.items():
+        for steps in tree.find(pattern):
+            if not _among(tree.pop(steps), harmless):
+                tree.problem(steps, f"a Ludwig key that Declarlm does not have: {remedy}")
+    _plain_backend(tree)
+    return tree.document()
+
+
+class _Tree:
+    """The data of a config while it is rewritten, and what has to be said about that."""
+
+    def __init__(self, document: Document) -> None:
+        self.data = deepcopy(document.data)
+        self._document = document
+        self._notes: list[str] = []
+        self._problems: list[Problem] = []
+        self._moved: dict[str, str] = dict(document.moved)
+
+    def document(self) -> Document:
+        """Return the rewritten document."""
+        problems = (*self._document.problems, *self._problems)
+        notes = (*self._document.notes, *self._notes)
+        return replace(self._document, data=self.data, problems=problems, moved=self._moved, notes=notes)
+
+    def find(self, pattern: str) -> list[Steps]:
+        """Return the places that a pattern names, found before any of them changes."""
+        return list(_find(self.data, pattern.split("."), ()))
+
+    def get(self, *steps: str | int) -> Any:
+        """Return a value, or ``None`` if there is none."""
+        data = self.data
+        for step in steps:
+            try:
+                data = data[step]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return data
+
+    def pop(self, steps: Steps) -> Any:
+        """Take a value out."""
+        return self.get(*steps[:-1]).pop(steps[-1])
+
+    def put(self, steps: Steps, value: Any, old: Steps) -> None:
+        """Put in a value that was written at an old place."""
+        origin = self._origin(old)
+        try:
+            path = put(self.data, list(steps), value)
+        except ValueError:
+            return  # the mapping it belongs to is none, which validation will say
+        self._moved[path] = origin
+        self._notes.append(f"{origin}: read as {path}")
+
+    def move(self, steps: Steps, target: str) -> None:
+        """Move a value to where it is expected today."""
+        value, new = self.pop(steps), _target(steps, target)
+        if self.get(*new) is None:
+            self.put(new, value, steps)
+        else:
+            self.problem(steps, f"is an old spelling of {written(new)}, which is given too; remove one of them")
+
+    def translate(self, steps: Steps, values: list[tuple[Any, Any]]) -> None:
+        """Replace a value by what it is called today."""
+        value = self.get(*steps)
+        for old, new in values:
+            if _among(value, (old,)):
+                self.get(*steps[:-1])[steps[-1]] = new
+                self._notes.append(f"{self._origin(steps)}: {old!r} is read as {new!r}")
+
+    def drop(self, steps: Steps, reason: str) -> None:
+        """Take out a value that has no effect here."""
+        if self.pop(steps) is not None:
+            self._notes.append(f"{self._origin(steps)}: left out, {reason}")
+
+    def problem(self, steps: Steps, message: str) -> None:
+        """Note what is wrong at a place."""
+        self._problems.append(Problem(self._origin(steps), message))
+
+    def _origin(self, steps: Steps) -> str:
+        """Return the path at which the config itself has the value."""
+        for end in range(len(steps), 0, -1):
+            parent = written(steps[:end])
+            if parent in self._moved:
+                return self._moved[parent] + written(steps).removeprefix(parent)
+        return written(steps)
+
+
+def _stratify(tree: _Tree) -> None:
+    """Ludwig once named the column of a stratified split beside the split."""
+    for steps in tree.find("preprocessing.stratify"):
+        column = tree.pop(steps)
+        tree.put(("preprocessing", "split", "type"), "stratified", steps)
+        tree.put(("preprocessing", "split", "column"), column, steps)
+
+
+def _warm_up(tree: _Tree) -> None:
+    """Ludwig counts the warm-up in epochs (or evaluations, one an epoch by default); here it is a share of all."""
+    places = tree.find("trainer.learning_rate_warmup_epochs")
+    for steps in places + tree.find("trainer.learning_rate_scheduler.warmup_evaluations"):
+        warm_up, epochs = tree.pop(steps), tree.get("trainer", "epochs")
+        if isinstance(warm_up, int | float) and isinstance(epochs, int | float) and 0 <= warm_up <= epochs != 0:
+            share = round(warm_up / epochs, 6)
+            tree.put(("trainer", "learning_rate_scheduler", "warmup_fraction"), share, steps)
+        elif warm_up:
+            tree.problem(
+                steps, "a Ludwig key that Declarlm does not have: write learning_rate_scheduler.warmup_fraction"
+            )
+
+
+def _beams(tree: _Tree) -> None:
+    """Ludwig draws beams at random unless told otherwise; here they find the most probable answer."""
+    beams = tree.get("generation", "num_beams")
+    if isinstance(beams, int) and beams > 1 and tree.get("generation", "do_sample") is None:
+        for key in ("temperature", "top_k", "top_p"):
+            for steps in tree.find(f"generation.{key}"):
+                tree.drop(steps, "beams find the most probable answer")
+
+
+def _adapted_encoders(tree: _Tree) -> None:
+    """Ludwig asks for a trainable encoder even where only its adapter is trained."""
+    for steps in tree.find("input_features.*.encoder.trainable") + tree.find("defaults.*.encoder.trainable"):
+        if tree.get(*steps) is True and tree.get(*steps[:-1], "adapter"):
+            tree.drop(steps, "the adapter is trained in place of the weights")
+
+
+def _plain_backend(tree: _Tree) -> None:
+    """A backend with nothing but a type is the type."""
+    backend = tree.get("backend")
+    if isinstance(backend, dict) and set(backend) == {"type"}:
+        tree.data["backend"] = backend["type"]
+
+
+def _find(data: Any, pattern: list[str], steps: Steps) -> Iterator[Steps]:
+    if not pattern:
+        yield steps
+    elif isinstance(data, dict):
+        for key in data:
+            if fnmatchcase(str(key), pattern[0]):
+                yield from _find(data[key], pattern[1:], (*steps, key))
+    elif isinstance(data, list) and pattern[0] == "*":
+        for index, item in enumerate(data):
+            yield from _find(item, pattern[1:], (*steps, index))
+
+
+def _target(steps: Steps, target: str) -> Steps:
+    """Return where ``target`` leads, seen from the value at ``steps``."""
+    if target.startswith("/"):
+        return tuple(target[1:].split("."))
+    if target.startswith("../"):
+        return _target(steps[:-1], target[3:])
+    return (*steps[:-1], *target.split("."))
+
+
+def _among(value: Any, options: tuple[Any, ...]) -> bool:
+    """Return whether a value is one of the options, with 0 and False told apart."""
+    return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in options)
