@@ -1,0 +1,151 @@
+"""What a model's own chat template puts around messages.
+
+The template is rendered once, with an unguessable marker as the content of each message, and split at the markers.
+Cells are written into the gaps later: the template never sees them, so they can neither break nor steer it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from declarlm.core import ModelError
+from declarlm.prompts.budget import budget
+from declarlm.prompts.segments import Segment, strip
+
+if TYPE_CHECKING:
+    from declarlm.prompts.sandbox import Sandbox
+
+REMEDY = "set prompt.chat: false"
+# Characters that a template might escape or trim; none of them means anything to a chat template.
+_AWKWARD = " <&>\"'\\/ {{ x }} \n\n ß é 漢 "
+_LEFT_PAD, _RIGHT_PAD = "\n \t", "\t \n"
+# A template that writes today's date would make another prompt every day than the one trained on.
+_FIXED_DATE = datetime(2024, 7, 26)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a message's content, and which of its ends the template strips."""
+
+    role: str
+    strip_left: bool
+    strip_right: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A chat with empty messages.
+
+    Attributes:
+        pieces: The template's text and the gaps, in order, up to where the assistant speaks.
+        lead: White space between the prompt and the answer.
+        turn_end: What the template writes behind the answer.
+    """
+
+    pieces: tuple[str | Slot, ...]
+    lead: str
+    turn_end: str
+
+    @property
+    def ending(self) -> str:
+        """The text that every prompt ends in; empty if a message comes last."""
+        return self.pieces[-1] if isinstance(self.pieces[-1], str) else ""
+
+    def fill(self, contents: Mapping[str, Sequence[Segment]]) -> list[Segment]:
+        """Return the prompt with the messages' contents, by role, in the gaps."""
+        filled: list[Segment] = []
+        for piece in self.pieces:
+            if isinstance(piece, str):
+                filled.append(Segment(piece))
+            else:
+                filled += strip(contents[piece.role], left=piece.strip_left, right=piece.strip_right)
+        return filled
+
+
+def chat_frame(tokenizer: Any, *, system: bool) -> Frame:
+    """Return the frame of a chat with one user message and one answer.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer with a chat template.
+        system: Whether there is a system message.
+
+    Raises:
+        ModelError: If the template cannot be run, or drops, repeats or alters a message.
+    """
+    roles = ["system", "user"] if system else ["user"]
+    cores = {role: f"{secrets.token_hex(8)}Aa{_AWKWARD}Bb{secrets.token_hex(8)}" for role in [*roles, "assistant"]}
+    messages = [{"role": role, "content": _LEFT_PAD + core + _RIGHT_PAD} for role, core in cores.items()]
+    prompt = _render(tokenizer, messages[:-1], header=True)
+    whole = _render(tokenizer, messages, header=False)
+    pieces: list[str | Slot] = []
+    rest = prompt
+    for role in sorted(roles, key=lambda role: prompt.find(cores[role])):
+        before, slot, rest = _split(rest, role, cores[role])
+        pieces += [before, slot]
+    before, _, turn_end = _split(whole, "assistant", cores["assistant"])
+    between = before.removeprefix(prompt) if before.startswith(prompt) else ""
+    lead = between if not between.strip() else ""
+    return Frame(tuple(piece for piece in [*pieces, rest] if piece), lead, turn_end)
+
+
+def _split(rendered: str, role: str, core: str) -> tuple[str, Slot, str]:
+    """Return what is before and after a message, and what happens to the white space at the message's ends."""
+    _check_intact(rendered, role, core)
+    before, after = rendered.split(core)
+    slot = Slot(role, not before.endswith(_LEFT_PAD), not after.startswith(_RIGHT_PAD))
+    # A template may strip a part only, such as line ends.
+    left = next((size for size in range(len(_LEFT_PAD), 0, -1) if before.endswith(_LEFT_PAD[-size:])), 0)
+    right = next((size for size in range(len(_RIGHT_PAD), 0, -1) if after.startswith(_RIGHT_PAD[:size])), 0)
+    return before[: len(before) - left], slot, after[right:]
+
+
+def _check_intact(rendered: str, role: str, core: str) -> None:
+    """Refuse a template after which a message is not exactly once what it was."""
+    times = rendered.count(core)
+    if times == 1:
+        return
+    traces = core[:16].lower() in rendered.lower() or core[-16:].lower() in rendered.lower()
+    verb = "repeats" if times > 1 else "alters" if traces else "drops"
+    remedy = f"remove prompt.system or {REMEDY}" if role == "system" else REMEDY
+    raise ModelError(f"the tokenizer's chat template {verb} the {role} message; {remedy}")
+
+
+def _render(tokenizer: Any, messages: list[dict[str, str]], *, header: bool) -> str:
+    from declarlm.prompts.sandbox import TEMPLATE_ERRORS
+
+    values = {
+        **tokenizer.special_tokens_map,
+        "messages": messages,
+        "tools": None,
+        "documents": None,
+        "add_generation_prompt": header,
+        "enable_thinking": False,  # The answer follows at once.
+    }
+    try:
+        sandbox = _sandbox()
+        with budget():
+            template = sandbox.from_string(tokenizer.get_chat_template())
+        return "".join(sandbox.run(template, values))
+    except TEMPLATE_ERRORS as error:
+        hint = "remove prompt.system or " * (messages[0]["role"] == "system") + REMEDY
+        raise ModelError(f"the tokenizer's chat template cannot be used: {error}; {hint}") from None
+
+
+@cache
+def _sandbox() -> Sandbox:
+    """Return an environment set up as transformers sets up its own."""
+    from jinja2.exceptions import TemplateError
+
+    from declarlm.prompts.sandbox import Sandbox
+
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    sandbox = Sandbox(keep_trailing_newline=False)
+    sandbox.globals |= {"raise_exception": raise_exception, "strftime_now": _FIXED_DATE.strftime}
+    return sandbox

@@ -1,0 +1,307 @@
+"""Rows of a table to token ids with roles: what is read, what is answered, where it stops."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+from declarlm.core import DataError, ModelError
+from declarlm.prompts.answers import Answers
+from declarlm.prompts.chat import Frame, chat_frame
+from declarlm.prompts.cutting import cut
+from declarlm.prompts.prompt import Prompt, compile_prompt
+from declarlm.prompts.rows import EncodedRows, Span, concatenated, encoded_rows
+from declarlm.prompts.segments import Segment, cell_text
+from declarlm.prompts.tokenization import Place, Tokenization
+
+_VERSION = 1  # Raise it when the same prompt and row give other tokens than before.
+_BLOCK_ROWS = 1000
+
+
+class PromptEncoder:
+    """Makes the tokens of rows, the same way for training, evaluation, prediction and serving.
+
+    Args:
+        prompt: The section.
+        tokenizer: A Hugging Face tokenizer.
+        inputs: Names of the input features.
+        outputs: Names of the output features.
+        context_length: Most tokens that a row may have; ``None`` for no limit.
+        stop_ids: Tokens at which the model stops.
+        bos_id: Token that every row starts with, ``None`` for none; a chat template brings its own.
+        columns: Columns of the table, ``None`` if they are not known.
+        text_outputs: The outputs that are free text, which need no cue.
+
+    Attributes:
+        columns: Names that the templates read: features, or other columns.
+        literals: Tokens forced before each output.
+        stop_id: The token that ends every answer.
+        stop_ids: All tokens at which generation stops.
+
+    Raises:
+        ConfigError: If the templates do not fit the columns.
+        ModelError: If the tokenizer or its chat template cannot be used.
+    """
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        *,
+        tokenizer: Any,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        context_length: int | None,
+        stop_ids: Collection[int],
+        bos_id: int | None,
+        columns: Collection[str] | None,
+        text_outputs: Collection[str] = (),
+    ) -> None:
+        compiled = compile_prompt(prompt, inputs, outputs, text_outputs, columns)
+        self._prompt, self._template, self._system = prompt, compiled.template, compiled.system
+        self._inputs, self._outputs, self._text_outputs = list(inputs), list(outputs), sorted(text_outputs)
+        self.columns = compiled.columns
+        self.context_length = context_length
+        self._tokenizer = tokenizer
+        self._tokenization = Tokenization(tokenizer)
+        self._frame = self._make_frame()
+        self._given: dict[str, Any] = {
+            "context_length": context_length,
+            "stop_ids": sorted(stop_ids),
+            "bos_id": bos_id,
+        }
+        self._syntaxes = compiled.syntaxes
+        self._bos = [bos_id] if bos_id is not None and self._frame is None else []
+        self.stop_id = self._find_stop(stop_ids)
+        self.stop_ids = tuple(sorted({*stop_ids, self.stop_id}))
+        lead, place = self._border()
+        self._answers = Answers(compiled.answer, lead, place, self.stop_id, self._tokenization)
+        self.literals = self._answers.literals
+
+    def encode(
+        self,
+        cells: Sequence[Mapping[str, Any]],
+        answers: Sequence[Sequence[str]] | None,
+        *,
+        row_labels: Sequence[object] | None = None,
+        overlong: Literal["cut", "error", "drop"] = "cut",
+        reserve: int = 0,
+    ) -> EncodedRows:
+        """Return the tokens of rows.
+
+        Args:
+            cells: For each row, the cells of at least ``columns``.
+            answers: For each row, the text of each output, in the order of ``outputs``; ``None`` to predict.
+            row_labels: Names of the rows in errors.
+            overlong: Rows that are too long lose text of their cells; one that still does not fit is an error, or
+                is dropped ("drop"). "error" refuses every row that is too long.
+            reserve: Tokens to leave free for an answer that is to be predicted.
+
+        Raises:
+            DataError: If a column is missing, a cell cannot be written, or a row does not fit.
+        """
+        labels = range(len(cells)) if row_labels is None else row_labels
+        blocks = []
+        # Many small objects at a time make Python's garbage collector walk all of torch and transformers.
+        for start in range(0, max(1, len(cells)), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            block_answers = None if answers is None else answers[block]
+            blocks.append(self._fitted(cells[block], block_answers, labels[block], overlong, reserve)[1])
+        return concatenated(blocks)
+
+    def answer_ids(self, field: str, text: str, *, last: bool) -> list[int]:
+        """Return the tokens that training rows have where the output named ``field`` is ``text``.
+
+        With ``last``, also what follows at the end of the answer: closing text, if there is any, and the stop token.
+        """
+        return self._answers.ids_of(self._outputs.index(field), text, last=last)
+
+    def decode(self, ids: Sequence[int], field: str | None = None) -> str:
+        """Return the text that was answered for an output (default: the first), up to the first stop token."""
+        ids = [int(token) for token in ids]
+        end = next((index for index, token in enumerate(ids) if token in self.stop_ids), len(ids))
+        return self._answers.text_of(ids[:end], 0 if field is None else self._outputs.index(field))
+
+    def preview(
+        self, cells: Sequence[Mapping[str, Any]], answers: Sequence[Sequence[str]] | None = None, *, reserve: int = 0
+    ) -> list[list[Span]]:
+        """Return rows as they will be tokenized, cut if they are too long, in stretches of one role each."""
+        prompts, _ = self._fitted(cells, answers, range(len(cells)), "cut", reserve)
+        stop = Span(self._tokenizer.decode([self.stop_id]), "stop")
+        previews = []
+        for index, segments in enumerate(prompts):
+            spans = [Span(segment.text, _role(segment), segment.column) for segment in segments if segment.text]
+            if self._bos and not (segments and [segments[0].token] == self._bos):
+                spans.insert(0, Span(self._tokenizer.decode(self._bos), "special"))
+            if answers is not None:
+                stretches = self._answers.stretches(answers[index])
+                spans += [Span(text, "answer", None if k is None else self._outputs[k]) for text, k in stretches]
+                spans.append(stop)
+            previews.append(spans)
+        return previews
+
+    def dump(self) -> dict[str, Any]:
+        """Return what must be saved with the model to make the same tokens again, as JSON data."""
+        return {
+            "prompt": self._prompt.dump(),
+            "inputs": self._inputs,
+            "outputs": self._outputs,
+            "text_outputs": self._text_outputs,
+            "syntaxes": self._syntaxes,
+            **self._given,
+            "fingerprint": self.fingerprint(),
+        }
+
+    def fingerprint(self) -> str:
+        """Return a hash of everything that decides which tokens a row gets."""
+        frame = None if self._frame is None else repr(self._frame)
+        parts = [_VERSION, self._prompt.dump(), self._inputs, self._outputs, self._text_outputs]
+        parts += [self._syntaxes, self._given, frame, self.stop_id, self._tokenization.state]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _make_frame(self) -> Frame | None:
+        has_template = bool(getattr(self._tokenizer, "chat_template", None))
+        if self._prompt.chat is True and not has_template:
+            raise ModelError("prompt.chat is true, and the tokenizer has no chat template; set prompt.chat: auto")
+        if self._prompt.chat is False or not has_template:
+            return None
+        return chat_frame(self._tokenizer, system=self._system is not None)
+
+    def _find_stop(self, stop_ids: Collection[int]) -> int:
+        """Return the token that ends a turn of the chat, or a text."""
+        if self._frame is not None:
+            after = self._tokenization.place([Segment(self._frame.turn_end)])
+            first = next((segment for segment in after if segment.text.strip()), None)
+            if first is not None and first.token is not None:
+                return first.token
+        eos_id = self._tokenizer.eos_token_id
+        if eos_id is not None and (eos_id in stop_ids or not stop_ids):
+            return int(eos_id)
+        if not stop_ids:
+            raise ModelError("the tokenizer has no token that ends a text; set its eos_token")
+        return min(stop_ids)
+
+    def _border(self) -> tuple[str, Place]:
+        """Return the white space between prompt and answer, and where the answer stands.
+
+        Both are the same for all rows, so that a label has the same tokens in each.
+        """
+        ending = self._template.ending if self._frame is None else self._frame.ending
+        placed = [part for part in self._tokenization.place([Segment(ending)]) if part.text]
+        after_token = bool(placed) and placed[-1].token is not None
+        place = Place.AFTER_TOKEN if after_token else Place.INSIDE
+        if self._frame is not None:
+            return self._frame.lead, place
+        return "" if after_token or ending[-1:].isspace() else " ", place
+
+    def _segments(self, cells: Mapping[str, Any], label: object) -> list[Segment]:
+        """Return the prompt of a row, special tokens placed."""
+        user = self._template.render(cells, label)
+        system = self._system.render(cells, label) if self._system is not None else []
+        if self._frame is not None:
+            segments = self._frame.fill({"user": user, "system": system})
+        else:
+            segments = [*system, Segment("\n\n"), *user] if system else user
+        return self._tokenization.place(segments)
+
+    def _encode_prompts(self, prompts: Sequence[Sequence[Segment]]) -> list[list[int]]:
+        encoded = self._tokenization.encode(prompts)
+        return [self._bos + ids if ids[:1] != self._bos else ids for ids in encoded] if self._bos else encoded
+
+    def _fitted(
+        self,
+        cells: Sequence[Mapping[str, Any]],
+        answers: Sequence[Sequence[str]] | None,
+        labels: Sequence[object],
+        overlong: str,
+        reserve: int,
+    ) -> tuple[list[list[Segment]], EncodedRows]:
+        """Return the prompts as they fit, and the encoded rows."""
+        import numpy as np
+
+        self._check_columns(cells)
+        prompts = [self._segments(row, label) for row, label in zip(cells, labels, strict=True)]
+        try:
+            ids = self._encode_prompts(prompts)
+            tails = self._answers.encode(answers) if answers is not None else [([], b"")] * len(cells)
+        except TypeError:
+            for index, label in enumerate(labels):
+                _refuse_surrogates({name: cell_text(cells[index][name]) for name in self.columns}, label)
+                _refuse_surrogates(dict(zip(self._outputs, answers[index], strict=True)) if answers else {}, label)
+            raise
+        lengths = np.array([len(row) for row in ids], dtype=np.int64)
+        dropped = np.zeros(len(cells), dtype=bool)
+        if self.context_length is not None:
+            rooms = [self.context_length - (len(tail) or reserve) for tail, _ in tails]
+            for index in self._shorten(prompts, ids, rooms, labels, overlong):
+                dropped[index] = True
+                prompts[index], ids[index], tails[index] = [], [], ([], b"")
+        num_cut = lengths - [len(row) for row in ids]
+        num_cut[dropped] = 0
+        return prompts, encoded_rows(ids, tails, num_cut, dropped)
+
+    def _shorten(
+        self,
+        prompts: list[list[Segment]],
+        ids: list[list[int]],
+        rooms: Sequence[int],
+        labels: Sequence[object],
+        overlong: str,
+    ) -> list[int]:
+        """Cut prompts and their ids in place to ``rooms``; return the rows for which that is impossible."""
+        hopeless: list[int] = []
+        waiting = [index for index, room in enumerate(rooms) if len(ids[index]) > room]
+        if waiting and overlong == "error":
+            raise self._too_long(labels[waiting[0]], len(ids[waiting[0]]), rooms[waiting[0]], "prompt")
+        while waiting:
+            cut_rows = []
+            for index in waiting:
+                shorter = cut(prompts[index], len(ids[index]) - rooms[index], self._tokenization)
+                if shorter is not None:
+                    prompts[index] = shorter
+                    cut_rows.append(index)
+                elif overlong == "drop":
+                    hopeless.append(index)
+                else:
+                    raise self._too_long(labels[index], len(ids[index]), rooms[index], "template")
+            for index, row in zip(cut_rows, self._encode_prompts([prompts[index] for index in cut_rows]), strict=True):
+                ids[index] = row
+            waiting = [index for index in cut_rows if len(ids[index]) > rooms[index]]
+        return hopeless
+
+    def _too_long(self, label: object, length: int, room: int, part: str) -> DataError:
+        limit = self.context_length or 0
+        if room <= 0:
+            return DataError(
+                f"the answer has {limit - room} tokens, and {limit} fit with its prompt; shorten it, raise "
+                "preprocessing.global_max_sequence_length if the model allows it, or set preprocessing.overlong: drop",
+                column=", ".join(self._outputs),
+                row=label,
+            )
+        return DataError(
+            f"the {part} has {length} tokens and its answer needs {limit - room}, together more than the {limit} that "
+            "fit; shorten them, raise preprocessing.global_max_sequence_length if the model allows it, "
+            f"or set preprocessing.overlong: {'cut' if part == 'prompt' else 'drop'}",
+            row=label,
+        )
+
+    def _check_columns(self, cells: Sequence[Mapping[str, Any]]) -> None:
+        for name in self.columns:
+            if cells and name not in cells[0]:
+                raise DataError(f"the prompt names it, and the table has only {', '.join(cells[0])}", column=name)
+
+
+def _refuse_surrogates(texts: Mapping[str, str], label: object) -> None:
+    """Raise an error if a text is none: half of a surrogate pair is no character, and no encoding knows it."""
+    for name, text in texts.items():
+        broken = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
+        if broken is not None:
+            message = f"holds the lone surrogate {broken!r}, which is no character; read the file as UTF-8"
+            raise DataError(message, column=name, row=label)
+
+
+def _role(segment: Segment) -> str:
+    if segment.token is not None:
+        return "special"
+    return "template" if segment.column is None else "cell"
