@@ -1,0 +1,7 @@
+"""Backbones: Hugging Face models, found, checked and loaded without running anything of theirs."""
+
+from declarlm.backbones.architecture import Architecture, from_scratch
+from declarlm.backbones.backbone import Backbone, open_backbone
+from declarlm.backbones.quantization import Quantization
+
+__all__ = ["Architecture", "Backbone", "Quantization", "from_scratch", "open_backbone"]

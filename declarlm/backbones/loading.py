@@ -1,0 +1,131 @@
+"""Loading the weights of a backbone: safetensors only, memory-mapped, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from declarlm.backbones.libraries import reason
+from declarlm.backbones.quantization import Quantization, keep_trainable
+from declarlm.core import ConfigError, ModelError, OutOfMemoryError, Problem
+from declarlm.core.errors import choose_from
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from declarlm.backbones.backbone import Backbone
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def load(
+    backbone: Backbone,
+    kind: Literal["causal", "encoder"],
+    quantization: Quantization | None,
+    dtype: str,
+    device: str,
+) -> PreTrainedModel:
+    """Return the model, frozen and in evaluation mode; see ``Backbone.load_causal``."""
+    import torch
+    from safetensors import SafetensorError
+
+    place = torch.device(device)
+    precision = _dtype(dtype, place)
+    settings = _settings(backbone, quantization, precision)
+    model_class = _causal_class(backbone) if kind == "causal" else _encoder_class(backbone)
+    # No attention is named, so transformers takes torch's own, or its plain one: check_base refused any other choice.
+    try:
+        model, report = model_class.from_pretrained(
+            backbone.folder,
+            config=backbone.config,
+            dtype=precision,
+            use_safetensors=True,
+            trust_remote_code=backbone.trust_remote_code,
+            local_files_only=True,
+            output_loading_info=True,
+            quantization_config=settings,
+            device_map={"": device},
+        )
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"the weights of {backbone.name!r} do not fit on {device}; use quantization.bits: 4 or a smaller base"
+        ) from error
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        raise ModelError(
+            f"the weights of {backbone.name!r} in {backbone.folder} cannot be loaded: {reason(error)}"
+        ) from error
+    _check_complete(backbone, kind, [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])])
+    model.name_or_path = backbone.name  # what adapters record as their base
+    keep_trainable(model)
+    return model.requires_grad_(False).eval()
+
+
+def _dtype(name: str, place: torch.device) -> torch.dtype:
+    import torch
+
+    if name == "auto":
+        return torch.float32 if place.type == "cpu" else torch.bfloat16
+    if name not in DTYPES:
+        raise ConfigError("config", [Problem("dtype", f"cannot be {choose_from(name, ('auto', *DTYPES))}")])
+    return getattr(torch, name)  # type: ignore[no-any-return]
+
+
+def _stored_bits(config: PretrainedConfig) -> int | None:
+    """Return the bits of weights that are quantized on the disk already, ``None`` if they are not.
+
+    Raises:
+        ModelError: If another tool than bitsandbytes quantized them.
+    """
+    stored = getattr(config.get_text_config(), "quantization_config", None)
+    if stored is None:
+        return None
+    method = stored.get("quant_method", "bitsandbytes")
+    if method != "bitsandbytes":
+        raise ModelError(f"the weights are quantized by {method!r}; choose a base that is not, or by bitsandbytes")
+    return 4 if stored.get("load_in_4bit") else 8
+
+
+def _settings(backbone: Backbone, quantization: Quantization | None, precision: torch.dtype) -> Any:
+    """Return how to quantize the weights while they are read, ``None`` to leave them as they are stored."""
+    stored = _stored_bits(backbone.config)
+    if quantization is None:
+        return None
+    if stored is None:
+        return quantization.bitsandbytes_config(precision)
+    if quantization.bits != stored:
+        problem = Problem("quantization.bits", f"must be {stored}, as {backbone.name!r} is stored so")
+        raise ConfigError("config", [problem])
+    return None
+
+
+def _causal_class(backbone: Backbone) -> Any:
+    from transformers import AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    config = backbone.config
+    remedy = "use it in model_type: ecd, as an encoder of type auto_transformer, or choose another base_model"
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not backbone.trust_remote_code:
+        raise ModelError(f"{backbone.name!r} ({config.model_type}) is not a language model that writes text; {remedy}")
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+        raise ModelError(f"{backbone.name!r} ({config.model_type}) fills gaps and does not write text; {remedy}")
+    return AutoModelForCausalLM
+
+
+def _encoder_class(backbone: Backbone) -> Any:
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    return AutoModelForTextEncoding if getattr(backbone.config, "is_encoder_decoder", False) else AutoModel
+
+
+def _check_complete(backbone: Backbone, kind: str, missing: Iterable[str]) -> None:
+    """Refuse a model of which a part would be random; encoders are read before their pooler, which often is missing."""
+    lacking = sorted(name for name in missing if kind == "causal" or "pooler" not in name)
+    if lacking:
+        raise ModelError(
+            f"{backbone.folder} lacks {len(lacking)} of the weights that {backbone.config.model_type} needs, "
+            f"such as {lacking[0]}; it was trained for another task, or is incomplete"
+        )
