@@ -1,0 +1,129 @@
+"""What every adapter has in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from declarlm.adapters.storage import load_adapter, save_adapter
+from declarlm.core import Registry, Section, param
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+adapters: Registry[Adapter] = Registry("adapter", package="declarlm.adapters")
+
+
+class Postprocessor(Section):
+    """What happens to a trained adapter."""
+
+    merge_adapter_into_base_model: bool = param(
+        "Whether the update is added to the base's weights after training, which needs an unquantized base.",
+        default=False,
+    )
+    progressbar: bool = param("Whether merging shows its progress.", default=False)
+
+
+class Adapter:
+    """Train a small addition to a frozen base instead of the base.
+
+    A subclass takes its section and defines ``attach``; what it does not need of the rest, it leaves out.
+
+    Attributes:
+        learning_rate: Rate that suits this kind of adapter.
+        peft_type: Name of the kind in PEFT's files.
+    """
+
+    learning_rate: ClassVar[float]
+    peft_type: ClassVar[str]
+
+    class Config(Section):
+        pretrained_adapter_weights: str | None = param(
+            "Folder or Hub name of a trained adapter to start from; its shape and targets come with it.", default=None
+        )
+        postprocessor: Postprocessor = param("What happens after training.", default=Postprocessor())
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def attach(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:
+        """Return the base with the adapter in it; only the adapter trains, with weights in float32.
+
+        Args:
+            module: The frozen base, which is changed in place.
+            total_steps: Number of optimizer steps of the run.
+            seed: Seed of the adapter's first weights; no other random state matters, and none is changed.
+
+        Raises:
+            ConfigError: If the section does not fit this base or this number of steps.
+            ModelError: If the weights to start from cannot be used.
+        """
+        raise NotImplementedError
+
+    def parameter_groups(self, module: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
+        """Return the trained weights as an optimizer takes them; adapters have no weight decay."""
+        return [{"params": trained(module), "lr": learning_rate, "weight_decay": 0.0}]
+
+    def extra_loss(self, module: nn.Module) -> Tensor | None:
+        """Return what is added to the loss once per optimizer step, ``float32 ()``."""
+        return None
+
+    def after_step(self, module: nn.Module, step: int) -> None:
+        """Follow an optimizer step, while its gradients are still there; the first step is 1."""
+
+    def state(self, module: nn.Module) -> dict[str, Tensor]:
+        """Return what a resumed run needs beside the trained weights."""
+        return {}
+
+    def restore(self, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Take up what ``state`` returned."""
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Write the adapter into ``folder`` so that plain PEFT opens it."""
+        save_adapter(module, folder)
+
+    def load(self, module: nn.Module, folder: Path, *, trainable: bool = False) -> nn.Module:
+        """Return the base with a saved adapter in it, frozen if it is not ``trainable``.
+
+        Raises:
+            ModelError: If the folder holds no adapter of this kind, or one for another base.
+            RefusedError: If the folder is unsafe to open.
+        """
+        return load_adapter(module, folder, self.peft_type, trainable=trainable)
+
+
+@dataclass
+class BoundAdapter:
+    """An adapter together with the module it is in: what a trainer calls.
+
+    Attributes:
+        adapter: The adapter.
+        module: What its ``attach`` returned.
+    """
+
+    adapter: Adapter
+    module: nn.Module
+
+    def extra_loss(self) -> Tensor | None:
+        """Return what is added to the loss once per optimizer step."""
+        return self.adapter.extra_loss(self.module)
+
+    def after_step(self, step: int) -> None:
+        """Follow an optimizer step, before its gradients are cleared."""
+        self.adapter.after_step(self.module, step)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a resumed run needs beside the trained weights."""
+        return self.adapter.state(self.module)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what ``state`` returned."""
+        self.adapter.restore(self.module, state)
+
+
+def trained(module: nn.Module) -> list[nn.Parameter]:
+    """Return the weights that train."""
+    return [weight for weight in module.parameters() if weight.requires_grad]

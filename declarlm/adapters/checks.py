@@ -1,0 +1,98 @@
+"""What must hold of an adapter before and after training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from declarlm.core import RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def distance_from_base(module: nn.Module, inputs: Mapping[str, Tensor]) -> float:
+    """Return the largest difference that the adapter makes to any output of the base.
+
+    Args:
+        module: What ``Adapter.attach`` or ``Adapter.load`` returned.
+        inputs: A batch, as the module takes it.
+    """
+    wrapped: Any = module
+    with still(module):
+        adapted = outputs(module, inputs)
+        with wrapped.disable_adapter():
+            return float((adapted - outputs(module, inputs)).abs().max())
+
+
+def check_start(module: nn.Module, inputs: Mapping[str, Tensor], *, tolerance: float = 0.0) -> None:
+    """Check that a new adapter leaves the base as it is.
+
+    Raises:
+        RunError: If it does not; ``dora`` needs a tolerance for rounding.
+    """
+    distance = distance_from_base(module, inputs)
+    if not distance <= tolerance:
+        raise RunError(f"the new adapter moves the base's outputs by {distance:g} before any training")
+
+
+def delta_norm(module: nn.Module) -> float:
+    """Return the Frobenius norm of all that the adapter adds to the base's weights."""
+    total = 0.0
+    for layer in module.modules():
+        factors = _factors(layer)
+        if factors is not None:
+            a, b = factors
+            # |BA|^2 = tr(BA A'B') = <B'B, AA'>: two (r, r) matrices instead of an (out, in) one.
+            total += layer_scale(layer) ** 2 * max(0.0, float(((b.T @ b) * (a @ a.T)).sum()))
+    return math.sqrt(total)
+
+
+def check_learned(module: nn.Module) -> None:
+    """Check that training gave the adapter an effect.
+
+    Raises:
+        RunError: If what it adds to the base is zero or not finite.
+    """
+    norm = delta_norm(module)
+    if not (norm > 0 and math.isfinite(norm)):
+        raise RunError(f"training left the adapter without effect: the norm of what it adds to the base is {norm:g}")
+
+
+@contextmanager
+def still(module: nn.Module) -> Iterator[None]:
+    """Compute without gradients and dropout, then go on as before."""
+    import torch
+
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+
+
+def outputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Return the logits of a language model, or the hidden vectors of an encoder, in float32."""
+    result = module(**inputs)
+    values: Tensor = result.logits if hasattr(result, "logits") else result.last_hidden_state
+    return values.float()
+
+
+def layer_scale(layer: Any) -> float:
+    """Return what PEFT multiplies the update of a layer by."""
+    scale = float(layer.scaling["default"])
+    return scale / (float(layer.ranknum["default"]) + 1e-5) if hasattr(layer, "ranknum") else scale
+
+
+def _factors(layer: Any) -> tuple[Tensor, Tensor] | None:
+    """Return ``A (r, in)``, with AdaLoRA's E in it, and ``B (out, r)``, in float64, of an adapted layer."""
+    if "default" not in getattr(layer, "lora_A", {}):
+        return None
+    a, b = layer.lora_A["default"], layer.lora_B["default"]
+    if hasattr(layer, "lora_E"):
+        return (a * layer.lora_E["default"]).detach().double(), b.detach().double()
+    return a.weight.detach().double(), b.weight.detach().double()

@@ -1,0 +1,125 @@
+"""LoRA, on a base of full or of 4-bit weights, with or without a trained magnitude."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from declarlm.adapters.base import adapters
+from declarlm.adapters.low_rank import LowRankAdapter
+from declarlm.adapters.targets import Targets
+from declarlm.core import ConfigError, Problem, param
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@adapters.register("lora")
+class LoraAdapter(LowRankAdapter):
+    """Train a low-rank update beside each frozen linear layer.
+
+    Replaces ``y = Wx`` by ``y = Wx + (alpha / r) BAx``; only ``A (r, in)`` and ``B (out, r)`` train. B starts at
+    zero, so that training starts from the base.
+    Source: Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685, section 4.1.
+    """
+
+    learning_rate = 2e-4
+    peft_type = "LORA"
+
+    class Config(LowRankAdapter.Config):
+        use_rslora: bool = param(
+            "Whether the update is scaled by alpha / sqrt(r), which suits ranks above 32: "
+            "https://arxiv.org/abs/2312.03732.",
+            default=False,
+        )
+        use_dora: bool = param(
+            "Whether the length of each output's weights trains too: https://arxiv.org/abs/2402.09353.", default=False
+        )
+        loraplus_lr_ratio: float | None = param(
+            "How many times the learning rate of A that of B is, 16 in https://arxiv.org/abs/2402.12354; null is 1.",
+            default=None,
+            above=0,
+        )
+        init_lora_weights: Literal["default", "gaussian", "eva", "olora", "pissa", "corda", "loftq", "orthogonal"] = (
+            param("How A starts: uniform (default) or gaussian; B starts at zero.", default="default")
+        )
+        rank_pattern: dict[str, int] = param("Rank of single layers, by name or regular expression.", default={}, min=1)
+        alpha_pattern: dict[str, float] = param(
+            "Alpha of single layers, by name or regular expression.", default={}, above=0
+        )
+
+        def check(self) -> Iterable[Problem]:
+            yield from super().check()
+            if self.init_lora_weights not in ("default", "gaussian"):
+                yield Problem(
+                    "init_lora_weights",
+                    f"{self.init_lora_weights!r} changes the base's weights or needs data, which Declarlm does not "
+                    "do yet; write default or gaussian",
+                )
+
+    config: Config
+
+    def settings(self, module: nn.Module, targets: Targets, total_steps: int) -> Any:
+        from peft import LoraConfig
+
+        config = self.config
+        if config.use_dora and getattr(module, "is_loaded_in_8bit", False):
+            # On a CPU, PEFT's dequantization loses the scales of the 8-bit weights at the second forward pass.
+            raise ConfigError("config", [Problem("quantization.bits", "must be 4 or absent for dora, got 8")])
+        _check_patterns(targets, rank_pattern=config.rank_pattern, alpha_pattern=config.alpha_pattern)
+        return LoraConfig(
+            r=config.r,
+            lora_alpha=config.scale,
+            use_rslora=config.use_rslora,
+            use_dora=config.use_dora,
+            init_lora_weights=True if config.init_lora_weights == "default" else "gaussian",
+            rank_pattern=dict(config.rank_pattern),
+            alpha_pattern=dict(config.alpha_pattern),
+            **self.shared_settings(module, targets),
+        )
+
+    def parameter_groups(self, module: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
+        ratio = self.config.loraplus_lr_ratio
+        if ratio is None:
+            return super().parameter_groups(module, learning_rate)
+        named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
+        fast = [weight for name, weight in named if ".lora_B." in name]
+        rest = [weight for name, weight in named if ".lora_B." not in name]
+        return [
+            {"params": rest, "lr": learning_rate, "weight_decay": 0.0},
+            {"params": fast, "lr": learning_rate * ratio, "weight_decay": 0.0},
+        ]
+
+
+@adapters.register("qlora")
+class QloraAdapter(LoraAdapter):
+    """Train LoRA on a base of 4-bit weights.
+
+    The same as ``lora`` with ``quantization: {bits: 4}``, which this name implies.
+    Source: Dettmers et al., "QLoRA", 2023, https://arxiv.org/abs/2305.14314, section 3.
+    """
+
+
+@adapters.register("dora")
+class DoraAdapter(LoraAdapter):
+    """Train LoRA's update as a direction, and its length apart.
+
+    The same as ``lora`` with ``use_dora: true``, which this name implies.
+    Source: Liu et al., "DoRA", 2024, https://arxiv.org/abs/2402.09353, section 4.
+    """
+
+    class Config(LoraAdapter.Config):
+        use_dora: bool = param("Whether the length of each output's weights trains too.", default=True)
+
+
+def _check_patterns(targets: Targets, **patterns: dict[str, Any]) -> None:
+    import re
+
+    problems = [
+        Problem(f"adapter.{key}.{pattern}", "matches none of the adapted layers, such as " + targets.names[0])
+        for key, chosen in patterns.items()
+        for pattern in chosen
+        if not any(re.fullmatch(rf"(.*\.)?({pattern})", name) for name in targets.names)
+    ]
+    if problems:
+        raise ConfigError("config", problems)

@@ -1,0 +1,100 @@
+"""Adapters in modules and in folders, in PEFT's own format."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from declarlm.backbones.libraries import import_libraries, reason
+from declarlm.backbones.trust import check_adapter_config, check_weights
+from declarlm.core import ModelError
+from declarlm.core.files import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def wrap(module: nn.Module, settings: Any, seed: int) -> nn.Module:
+    """Return the base with a new adapter in it, given PEFT's settings."""
+    import_libraries()
+    from peft import get_peft_model
+
+    with _quiet(), _seeded(seed):
+        wrapped: nn.Module = get_peft_model(module, settings)
+    return wrapped.train(module.training)
+
+
+def save_adapter(module: Any, folder: Path) -> None:
+    """Write an adapter's settings and weights, the same bytes for the same adapter."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save
+
+    with _quiet():
+        weights = get_peft_model_state_dict(module, save_embedding_layers=False)
+    settings = {**module.peft_config["default"].to_dict(), "inference_mode": True}
+    write_bytes(
+        folder / "adapter_model.safetensors",
+        save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, {"format": "pt"}),
+    )
+    write_json(
+        folder / "adapter_config.json",
+        {key: sorted(value) if isinstance(value, set) else value for key, value in sorted(settings.items())},
+    )
+
+
+def load_adapter(module: nn.Module, folder: Path, peft_type: str, *, trainable: bool) -> nn.Module:
+    """Return the base with the adapter of a folder in it; see ``Adapter.load``."""
+    import_libraries()
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    saved_type = check_adapter_config(folder).get("peft_type")
+    if saved_type != peft_type:
+        raise ModelError(
+            f"{folder} holds an adapter of type {str(saved_type).lower()}, not {peft_type.lower()}; "
+            f"write adapter.type: {str(saved_type).lower()}"
+        )
+    check_weights(folder, "adapter_model")
+    place = str(next(module.parameters()).device)
+    try:
+        with _quiet(), _seeded(0):
+            loaded: nn.Module = PeftModel.from_pretrained(
+                module, str(folder), is_trainable=trainable, torch_device=place
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"the adapter in {folder} does not fit this base: {reason(error)}") from error
+    _check_names(loaded, folder)
+    return loaded.train(module.training)
+
+
+def _check_names(module: nn.Module, folder: Path) -> None:
+    """Refuse a file that lacks weights, or has some that found no place: PEFT only warns."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        found = set(file.keys())
+    expected = set(get_peft_model_state_dict(module, save_embedding_layers=False))
+    if found != expected:
+        kind, name = ("lacks", min(expected - found)) if expected - found else ("has a surplus", min(found - expected))
+        raise ModelError(f"the adapter in {folder} does not fit this base: it {kind} {name}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the generator that draws an adapter's first weights, and put it back as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
