@@ -1,0 +1,20 @@
+"""Bounds of a predicted number, for every decoder that gives one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from declarlm.core import Problem, Section, param
+
+
+class ClipConfig(Section):
+    """The parameter ``clip``."""
+
+    clip: list[float] | None = param(
+        "Smallest and largest prediction, in the column's unit; one beyond is moved to the bound.", default=None
+    )
+
+    def check(self) -> Iterable[Problem]:
+        yield from super().check()
+        if self.clip is not None and (len(self.clip) != 2 or self.clip[0] >= self.clip[1]):
+            yield Problem("clip", f"must be a smaller and a larger number, got {self.clip}")

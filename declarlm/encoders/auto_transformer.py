@@ -1,0 +1,193 @@
+"""Pretrained text encoders of the Hugging Face library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from declarlm.adapters.base import Adapter, BoundAdapter, adapters
+from declarlm.backbones import Backbone, open_backbone
+from declarlm.core import ModelError, Problem, param
+from declarlm.core.ragged import Ragged
+from declarlm.encoders.base import Encoder, encoders, grouped
+from declarlm.encoders.tokens import padded
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_CHUNK = 4096
+_BODY, _ADAPTER = "body", "adapter"
+
+
+@encoders.register("auto_transformer")
+class AutoTransformerEncoder(Encoder):
+    """Run texts through a pretrained model and pool its last hidden states.
+
+    Input: texts. Output: pooled ``float32 (batch, hidden size)``, tokens ``float32 (batch, length, hidden size)``.
+    A frozen body runs once for each different text; its vectors are kept on disk.
+    """
+
+    accepts = frozenset({"text"})
+    pretrained = True
+    learning_rate = 2e-5
+
+    class Config(Encoder.Config):
+        pretrained_model_name_or_path: str | None = param("Hugging Face id or folder of the model.", default=None)
+        use_pretrained: bool = param("Whether to load its weights; false starts from random ones.", default=True)
+        trainable: bool = param("Whether all its weights are trained.", default=False)
+        adapter: Adapter.Config | None = param(
+            "What is trained beside the frozen weights.", default=None, registry=adapters
+        )
+        reduce_output: Literal["mean", "cls", "cls_pooled", "last", "max", "sum"] | None = param(
+            "How the tokens of a text become one vector: their mean, the first, the first through the model's own "
+            "pooler, the last, the largest or sum of each place; null is last for a decoder-only model, else mean.",
+            default=None,
+        )
+        max_sequence_length: int | None = param(
+            "Tokens of a text that are kept; null is as many as the model takes.", default=None, min=2
+        )
+
+        def check(self) -> Iterable[Problem]:
+            if not self.pretrained_model_name_or_path:
+                yield Problem("pretrained_model_name_or_path", "is required: a Hugging Face id or a folder")
+            if self.trainable and self.adapter is not None:
+                yield Problem("trainable", "must be false with an adapter, which is trained in place of the weights")
+
+    class State(Encoder.State):
+        fingerprint: str = param("Hash of the model's files; another model must not take its place.")
+
+    _place: str | None = None
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The model's tokenizer and shape; its weights are loaded by ``build``."""
+        return open_backbone(self._place or self.config.pretrained_model_name_or_path)
+
+    @property
+    def frozen(self) -> bool:
+        return not self.config.trainable and self.config.adapter is None
+
+    @property
+    def max_length(self) -> int | None:
+        """Most tokens of a text that are kept, special ones included; None without a limit."""
+        return min(filter(None, (self.config.max_sequence_length, self.backbone.context_length)), default=None)
+
+    @property
+    def how(self) -> str:
+        """How tokens are pooled, with the default filled in."""
+        return self.config.reduce_output or ("last" if self._decoder_only else "mean")
+
+    @property
+    def _decoder_only(self) -> bool:
+        from transformers.models.auto import modeling_auto
+
+        kind = self.backbone.config.model_type
+        writes, fills = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        return kind in writes and kind not in fills
+
+    def fit(self, values: list[str]) -> Self:
+        self.state = self.State(fingerprint=self.backbone.fingerprint)
+        return self
+
+    def transform(self, values: list[str]) -> Ragged:
+        """Return the token ids of each text, with the tokenizer's special tokens, cut to ``max_length``."""
+        cut = {"truncation": True, "max_length": self.max_length} if self.max_length else {}
+        rows: list[list[int]] = []
+        for start in range(0, len(values), _CHUNK):
+            chunk = self.backbone.tokenizer(
+                values[start : start + _CHUNK], return_attention_mask=False, return_token_type_ids=False, **cut
+            )
+            rows += chunk.input_ids
+        # A tokenizer without special tokens makes nothing of an empty text, but a mean needs one token.
+        return Ragged.from_rows([row or [self.backbone.pad_id] for row in rows])
+
+    def collate(self, rows: Ragged) -> dict[str, torch.Tensor]:
+        return padded(rows, self.backbone.pad_id)
+
+    def costs(self, rows: Ragged) -> Any:
+        return rows.lengths
+
+    def build(self) -> nn.Module:
+        body = self.backbone.load_encoder(dtype="float32") if self.config.use_pretrained else self._random_body()
+        return self._wrap(body)
+
+    def adapt(self, module: nn.Module, *, total_steps: int, seed: int) -> None:
+        if self.config.adapter is not None:
+            module.body = self._adapter.attach(module.body, total_steps=total_steps, seed=seed)
+
+    @cached_property
+    def _adapter(self) -> Any:
+        return self.config.adapter.build()
+
+    def _random_body(self) -> Any:
+        from transformers import AutoModel
+
+        return AutoModel.from_config(self.backbone.config).requires_grad_(False).eval()
+
+    def _wrap(self, body: Any) -> nn.Module:
+        from declarlm.layers.pretrained import PretrainedText
+
+        if self.how == "cls_pooled":
+            self._check_pooler(body)
+        body.config.use_cache = False  # Nothing is generated, so keys and values need not be kept.
+        body.requires_grad_(self.config.trainable)
+        if self.config.trainable and self.how != "cls_pooled" and getattr(body, "pooler", None) is not None:
+            body.pooler.requires_grad_(False)  # It is not used, and weights without a gradient are an error.
+        return PretrainedText(body, int(body.config.get_text_config().hidden_size), self.how, frozen=self.frozen)
+
+    def _check_pooler(self, body: Any) -> None:
+        from safetensors import safe_open
+
+        files = sorted(self.backbone.folder.glob("*.safetensors"))
+        names: set[str] = set()
+        for path in files:
+            with safe_open(path, "pt") as opened:
+                names.update(opened.keys())
+        stored = any("pooler" in name for name in names)
+        if getattr(body, "pooler", None) is None or (self.config.use_pretrained and not stored):
+            raise ModelError(f"{self.backbone.name!r} has no pooler of its own; write reduce_output: cls")
+
+    def fingerprint(self, module: nn.Module) -> str:
+        weights = self.backbone.fingerprint
+        if not self.config.use_pretrained:
+            digest = hashlib.sha256()
+            for weight in module.parameters():
+                digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+            weights = digest.hexdigest()
+        return f"{weights} {self.how}"
+
+    def parameter_groups(self, module: nn.Module, learning_rate: float | None) -> list[dict[str, Any]]:
+        if self.config.adapter is not None:
+            groups: list[dict[str, Any]] = self._adapter.parameter_groups(
+                module.body, learning_rate or self._adapter.learning_rate
+            )
+            return groups
+        return grouped(module, learning_rate or self.learning_rate)
+
+    def hooks(self, module: nn.Module) -> list[Any]:
+        return [] if self.config.adapter is None else [BoundAdapter(self._adapter, module.body)]  # type: ignore[arg-type]
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Write what training changed: the whole model in its own format, or the adapter; a frozen one stays away."""
+        body: Any = module.body
+        if self.config.adapter is not None:
+            self._adapter.save(body, folder / _ADAPTER)
+        if self.config.trainable or not self.config.use_pretrained:
+            body.save_pretrained(folder / _BODY)
+            self.backbone.tokenizer.save_pretrained(folder / _BODY)
+
+    def load(self, folder: Path) -> nn.Module:
+        if (folder / _BODY).is_dir():
+            self._place = str(folder / _BODY)
+        elif self.backbone.fingerprint != self.state.fingerprint:
+            raise ModelError(
+                f"{self.backbone.name!r} is not the model that this one was trained on; its files have changed"
+            )
+        module = self._wrap(self.backbone.load_encoder(dtype="float32"))
+        if self.config.adapter is not None:
+            module.body = self._adapter.load(module.body, folder / _ADAPTER)
+        return module

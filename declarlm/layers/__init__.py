@@ -1,0 +1,1 @@
+"""Layers: torch modules that know neither configs nor registries."""
