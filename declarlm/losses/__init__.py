@@ -1,0 +1,5 @@
+"""Losses, by what they compare."""
+
+from declarlm.losses.base import Loss, losses
+
+__all__ = ["Loss", "losses"]
