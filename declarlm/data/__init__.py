@@ -1,0 +1,1 @@
+"""Rows: tables read from anywhere, their splits, and what is stored of them between epochs and runs."""
