@@ -1,0 +1,154 @@
+"""Text features: free text in, free text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from declarlm.core import Problem, Section, param
+from declarlm.decoders.base import Decoder, decoders
+from declarlm.encoders.base import Encoder, encoders
+from declarlm.features.base import InputFeature, OutputFeature, Raw, input_features, output_features
+from declarlm.features.cells import as_texts
+from declarlm.losses.base import Loss, losses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from declarlm.metrics import Prediction
+
+
+class TextInputPreprocessing(Section):
+    """How the cells of a text input are read."""
+
+    missing_value_strategy: Literal["fill_with_const", "fill_with_mode", "bfill", "ffill", "drop_row", "error"] = param(
+        "What stands for a missing cell.", default="fill_with_const"
+    )
+    fill_value: str = param("Text that stands for a missing cell under fill_with_const.", default="")
+    lowercase: bool = param("Write every cell in lower case.", default=False)
+    max_sequence_length: int | None = param(
+        "Tokens of a cell that are kept; null keeps what the model can take.", default=None, min=1
+    )
+    cache_encoder_embeddings: bool | Literal["auto"] = param(
+        "Compute the vectors of a frozen encoder once and keep them on disk; auto does so for every frozen encoder.",
+        default="auto",
+    )
+
+
+@input_features.register("text")
+class TextInput(InputFeature):
+    """Free text, such as a message or a title.
+
+    For an encoder: one text a row. In a prompt: the cell as it is.
+    """
+
+    emits = "text"
+    default_encoder = "tf_idf"
+
+    class Config(InputFeature.Config):
+        preprocessing: TextInputPreprocessing = param("How cells are read.", default=TextInputPreprocessing())
+        encoder: Encoder.Config | None = param(
+            "How texts become vectors (ecd), tf_idf if null.", default=None, registry=encoders.where(accepts="text")
+        )
+
+        def check(self) -> Iterable[Problem]:
+            yield from super().check()
+            trains = self.encoder is not None and not self.encoder.build().frozen
+            if self.preprocessing.cache_encoder_embeddings is True and trains:
+                remedy = "vectors that training changes cannot be kept; remove it, or choose a frozen encoder"
+                yield Problem("preprocessing.cache_encoder_embeddings", remedy)
+
+    class State(InputFeature.State):
+        fill: str | None = param("Text that stands for a missing cell.", default=None)
+
+    def fit(self, column: pd.Series) -> Self:
+        self.state = self.State(fill=self.learn_fill(self.read(column)))
+        return self
+
+    def without_rows(self) -> Self:
+        self.state = self.State(fill=self.config.preprocessing.fill_value)
+        return self
+
+    def read(self, column: pd.Series) -> pd.Series:
+        texts = as_texts(column)
+        return texts.map(str.lower, na_action="ignore") if self.config.preprocessing.lowercase else texts
+
+    def transform(self, column: pd.Series) -> list[str]:
+        return list(self.fill(self.read(column)))
+
+    def render(self, column: pd.Series) -> list[str]:
+        return self.transform(column)
+
+    def make_encoder(self, state: Any = None) -> Encoder:
+        made = super().make_encoder(state)
+        length = self.config.preprocessing.max_sequence_length
+        if length is not None and getattr(made.config, "max_sequence_length", length) is None:
+            made.config = made.config.replace(max_sequence_length=length)
+        return made
+
+
+class TextOutputPreprocessing(Section):
+    """How the cells of a text output are read."""
+
+    missing_value_strategy: Literal["error", "drop_row", "fill_with_const", "bfill", "ffill"] = param(
+        "What is done about a row without an answer.", default="error"
+    )
+    fill_value: str = param("Answer of a row without one under fill_with_const.", default="")
+    max_sequence_length: int | None = param(
+        "Tokens that an answer may have; null lets the model write until it stops.", default=None, min=1
+    )
+
+
+@output_features.register("text")
+class TextOutput(OutputFeature):
+    """Free text that a language model writes, such as an answer or a summary.
+
+    Prediction columns: ``<name>_predictions`` and ``<name>_response``, the answer before the decoder read it.
+    """
+
+    default_decoders: ClassVar[dict[str, str]] = {"llm": "text_extractor"}
+    default_loss = "next_token_softmax_cross_entropy"
+
+    class Config(OutputFeature.Config):
+        preprocessing: TextOutputPreprocessing = param("How cells are read.", default=TextOutputPreprocessing())
+        decoder: Decoder.Config | None = param(
+            "How the answer is read, text_extractor if null.", default=None, registry=decoders.where(accepts="text")
+        )
+        loss: Loss.Config | None = param(
+            "What is minimized, the cross entropy of the next token if null.",
+            default=None,
+            registry=losses.where(accepts="text"),
+        )
+
+    class State(OutputFeature.State):
+        fill: str | None = param("Answer of a row without one.", default=None)
+
+    def fit(self, column: pd.Series) -> Self:
+        self.state = self.State(fill=self.learn_fill(self.read(column)))
+        return self
+
+    def without_rows(self) -> Self:
+        self.state = self.State()
+        return self
+
+    def read(self, column: pd.Series) -> pd.Series:
+        return as_texts(column)
+
+    def answers(self, column: pd.Series) -> list[str]:
+        return list(self.fill(self.read(column)))
+
+    def truth(self, column: pd.Series) -> list[str]:
+        return self.answers(column)
+
+    def columns(self, raw: Raw) -> dict[str, list[Any]]:
+        texts = list(raw.texts or [])
+        return {f"{self.name}_predictions": self._values(texts), f"{self.name}_response": texts}
+
+    def metric_prediction(self, raw: Raw) -> Prediction:
+        from declarlm.metrics import Prediction
+
+        return Prediction(values=self._values(raw.texts or []))
+
+    def _values(self, texts: list[str]) -> list[str]:
+        extractor: Any = self.make_decoder("llm")
+        return [extractor.read(text) for text in texts]

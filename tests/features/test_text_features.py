@@ -1,0 +1,74 @@
+import pandas as pd
+import pytest
+
+from declarlm.core import ConfigError, DataError
+from declarlm.features import Raw, input_features, output_features
+
+
+def text_input(encoder=None, **preprocessing):
+    config = {"name": "message", "encoder": encoder, "preprocessing": preprocessing}
+    return input_features["text"].Config.load(config).build()
+
+
+def text_output(decoder=None, **preprocessing):
+    config = {"name": "answer", "decoder": decoder, "preprocessing": preprocessing}
+    return output_features["text"].Config.load(config).build()
+
+
+def test_texts_stay_as_written_and_missing_ones_are_empty():
+    column = pd.Series([" NA ", None, "{{7*7}}", 5])
+    feature = text_input().fit(column)
+    assert feature.transform(column) == feature.render(column) == [" NA ", "", "{{7*7}}", "5"]
+
+
+def test_texts_can_be_lower_case_and_missing_ones_filled():
+    column = pd.Series(["Ab", None])
+    feature = text_input(lowercase=True, fill_value="none").fit(column)
+    assert feature.transform(column) == ["ab", "none"]
+
+
+def test_an_input_row_can_be_left_out():
+    column = pd.Series(["a", None], name="message")
+    feature = text_input(missing_value_strategy="drop_row").fit(column)
+    assert feature.keep(column).tolist() == [True, False]
+    with pytest.raises(DataError, match=r"^column 'message', row 1: is missing$"):
+        feature.transform(column)
+
+
+def test_the_length_of_a_column_limits_its_encoder():
+    encoder = text_input("embed", max_sequence_length=7).make_encoder()
+    assert encoder.config.max_sequence_length == 7
+    own = {"type": "embed", "max_sequence_length": 5}
+    assert text_input(own, max_sequence_length=7).make_encoder().config.max_sequence_length == 5
+
+
+def test_a_missing_answer_is_an_error_with_its_row_and_remedy():
+    column = pd.Series(["a", None])
+    with pytest.raises(DataError) as raised:
+        text_output().fit(column).answers(column)
+    assert str(raised.value) == (
+        "column 'answer', row 1: is missing; write preprocessing.missing_value_strategy: drop_row "
+        "to leave such rows out"
+    )
+
+
+def test_predictions_are_the_answers_read_and_raw():
+    decoder = {"type": "text_extractor", "pattern": "Answer: (.*)"}
+    columns = text_output(decoder).without_rows().columns(Raw(texts=["I think. Answer: 4 ", " 5"]))
+    assert columns == {"answer_predictions": ["4", "5"], "answer_response": ["I think. Answer: 4 ", " 5"]}
+
+
+def test_a_head_is_refused_for_text():
+    with pytest.raises(ConfigError, match="decoder 'classifier' does not fit here"):
+        text_output("classifier")
+
+
+def test_a_metric_of_another_type_is_refused_with_what_fits():
+    with pytest.raises(ConfigError, match=r"metrics\[0\]: no text metric is named 'roc_auc'"):
+        output_features["text"].Config.load({"name": "x", "metrics": ["roc_auc"]})
+
+
+def test_vectors_that_training_changes_cannot_be_kept():
+    with pytest.raises(ConfigError, match=r"cache_encoder_embeddings: vectors that training changes cannot be kept"):
+        text_input("tf_idf", cache_encoder_embeddings=True)
+    text_input("bert", cache_encoder_embeddings=True)
