@@ -1,0 +1,180 @@
+"""What both kinds of model have in common: features, rows ready for training, and a module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from declarlm.core import DataError, RunError
+from declarlm.data.tables import require_columns
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from torch import Tensor, nn
+
+    from declarlm.features.base import InputFeature, OutputFeature
+
+
+class Store(Protocol):
+    """Rows of a table as a model reads them.
+
+    Attributes:
+        costs: Tokens that each row costs, ``(rows,)``; 1 where rows have no tokens.
+    """
+
+    costs: np.ndarray[Any, Any]
+
+    def __len__(self) -> int: ...
+
+
+class Model:
+    """Features that were fitted on the training rows, and the module that was built for them.
+
+    The order of the calls is ``fit``, ``encode``, ``build``; or ``restore`` alone for a saved model.
+
+    Attributes:
+        inputs: The columns that are read.
+        outputs: The columns that are predicted.
+        module: The network, once built.
+        importance: Weight of each named loss.
+    """
+
+    inputs: list[InputFeature]
+    outputs: list[OutputFeature]
+    module: nn.Module
+    importance: Mapping[str, float]
+
+    def check_columns(self, table: pd.DataFrame) -> None:
+        """Refuse a table that lacks a column that a prediction reads; needs neither tokenizer nor weights.
+
+        Raises:
+            DataError: With every column that is missing.
+            ConfigError: If a template names something that is no column.
+        """
+        raise NotImplementedError
+
+    def check_rows(self, table: pd.DataFrame) -> None:
+        """Refuse rows, other than those of ``fit``, that training or its tests would stumble over later.
+
+        Raises:
+            DataError: With the column, the row and what is wrong with its cell.
+        """
+        self.check_columns(table)
+        for output in self.outputs:
+            require_columns(table, [output.config.source])
+            output.fill(output.read(table[output.config.source]))
+
+    def labelled(self, table: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Return the numbers of the rows that can be judged: all but those that an output says to leave out.
+
+        Raises:
+            DataError: If an output's column is missing, or no row can be judged.
+        """
+        import numpy as np
+
+        require_columns(table, [output.config.source for output in self.outputs])
+        kept = np.ones(len(table), dtype=bool)
+        for output in self.outputs:
+            kept &= output.keep(table[output.config.source])
+            if not kept.any():
+                raise DataError("has no label in any row that can be judged", column=output.config.source)
+        return np.flatnonzero(kept)
+
+    def fit(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
+        """Learn from the training rows what the features must know; no weights are loaded yet.
+
+        Args:
+            table: The training rows.
+            seed: Seed of weights that are made from scratch.
+            folder: Where a base that is made from scratch is kept until training ends.
+
+        Raises:
+            DataError: If a column is missing or holds what its feature cannot read.
+        """
+        raise NotImplementedError
+
+    def encode(self, table: pd.DataFrame) -> Store:
+        """Return rows with their answers, for training and for the loss of an evaluation.
+
+        Raises:
+            DataError: If a row does not fit, with its column and index.
+        """
+        raise NotImplementedError
+
+    def pack(self, table: pd.DataFrame, *, length: int | None) -> Store:
+        """Return raw text as pieces of at most ``length`` tokens, for next-token training.
+
+        Raises:
+            ModelError: If the model reads no raw text.
+        """
+        raise NotImplementedError
+
+    def remarks(self, store: Any, num_rows: int) -> list[str]:
+        """Return what a person should know about the encoded training rows, of which the table had ``num_rows``."""
+        return []
+
+    def learn_lengths(self, store: Any) -> None:
+        """Learn from the encoded training rows how long answers are."""
+
+    def build(self, *, total_steps: int, seed: int, device: str) -> Self:
+        """Load or make the module; ``total_steps`` is the number of optimizer steps that will follow."""
+        raise NotImplementedError
+
+    def restore(self, folder: Path, states: Mapping[str, Any], *, device: str) -> Self:
+        """Load what ``save`` wrote, with what ``states`` gave then."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, and all that a later prediction needs, to ``folder``."""
+        raise NotImplementedError
+
+    def weights(self, store: Any, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
+        """Return what each loss is divided by over ``rows``."""
+        raise NotImplementedError
+
+    def losses(self, store: Any, rows: np.ndarray[Any, Any]) -> Mapping[str, Tensor]:
+        """Return each loss summed over ``rows``, a scalar each."""
+        raise NotImplementedError
+
+    def parameter_groups(self, learning_rate: Any) -> list[dict[str, Any]]:
+        """Return the trainable weights in groups for an optimizer, given ``trainer.learning_rate``."""
+        raise NotImplementedError
+
+    def hooks(self) -> Sequence[Any]:
+        """Return what takes part in every training step beside the module."""
+        return ()
+
+    def states(self) -> dict[str, Any]:
+        """Return what the features learned, as plain data."""
+        return {
+            "inputs": {feature.name: feature.state.dump() for feature in self.inputs if feature.state is not None},
+            "outputs": {feature.name: feature.state.dump() for feature in self.outputs},
+        }
+
+    def restore_features(self, states: Mapping[str, Any]) -> None:
+        """Take over what ``states`` gave.
+
+        Raises:
+            RunError: If something is missing.
+        """
+        for feature in self.inputs:
+            if feature.name in part(states, "inputs"):
+                feature.restore(part(states, "inputs", feature.name))
+        for output in self.outputs:
+            output.restore(part(states, "outputs", output.name))
+
+
+def part(states: Mapping[str, Any], *keys: str) -> Any:
+    """Return what stands at a place in a saved state.
+
+    Raises:
+        RunError: If nothing does.
+    """
+    found: Any = states
+    for key in keys:
+        if not isinstance(found, Mapping) or not isinstance(found.get(key), Mapping | list):
+            raise RunError(f"features.json is damaged: {'.'.join(keys)} is missing; copy the run again")
+        found = found[key]
+    return found

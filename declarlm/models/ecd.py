@@ -1,0 +1,289 @@
+"""Encoders, a combiner and decoders on a table: columns become vectors, one vector a row, and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from declarlm.combiners.base import Combiner
+from declarlm.core.ragged import Ragged
+from declarlm.data.hidden import HiddenStore, by_length, hidden_store, token_budget
+from declarlm.data.tables import require_columns
+from declarlm.encoders.base import Encoder, grouped, load_weights
+from declarlm.features.base import InputFeature, OutputFeature, Raw
+from declarlm.losses.base import Loss
+from declarlm.models.base import Model, part
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from torch import Tensor, nn
+
+    from declarlm.layers.ecd_model import EcdModel
+
+HEADS, ENCODERS = "heads.safetensors", "encoders"
+# Where fully connected layers stand between the encoders and the scores.
+DEEP_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class EcdSections:
+    """The sections of a config that describe an ecd model."""
+
+    inputs: Sequence[InputFeature.Config]
+    outputs: Sequence[OutputFeature.Config]
+    combiner: Combiner.Config
+
+
+@dataclass(eq=False)
+class EcdStore:
+    """Rows of a table as the encoders read them.
+
+    Attributes:
+        inputs: Each input's rows, by name: an array whose first axis is the row, or a Ragged.
+        targets: Each output's targets, by name; none where only predictions are wanted.
+        costs: Tokens that each row costs, ``int64 (rows,)``; 1 where the vectors of all texts are kept.
+        vectors: Vectors of frozen encoders, by input name, filled in when they are first needed.
+    """
+
+    inputs: dict[str, Any]
+    targets: dict[str, np.ndarray[Any, Any]]
+    costs: np.ndarray[Any, Any]
+    vectors: dict[str, HiddenStore] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.costs)
+
+
+class Ecd(Model):
+    """Columns that are encoded, joined, and read out by one head per output.
+
+    Attributes:
+        sections: What the config says.
+        encoders: The encoders, by the name of the first input that uses them.
+        losses_of: The loss of each output, by name.
+        module: The network, an ``EcdModel``.
+    """
+
+    module: EcdModel
+
+    def __init__(self, sections: EcdSections) -> None:
+        self.sections = sections
+        self.inputs: list[InputFeature] = [config.build() for config in sections.inputs]
+        self.outputs: list[OutputFeature] = [config.build() for config in sections.outputs]
+        self.encoders: dict[str, Encoder] = {}
+        self.losses_of: dict[str, Loss] = {}
+        self._leader = {feature.name: feature.config.tied or feature.name for feature in self.inputs}
+
+    def check_columns(self, table: pd.DataFrame) -> None:
+        require_columns(table, [feature.config.source for feature in self.inputs])
+
+    def check_rows(self, table: pd.DataFrame) -> None:
+        super().check_rows(table)
+        for feature in self.inputs:
+            feature.fill(feature.read(table[feature.config.source]))
+
+    def fit(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
+        import pandas as pd
+
+        require_columns(table, [feature.config.source for feature in (*self.inputs, *self.outputs)])
+        for name, group in self._groups():
+            columns = [table[feature.config.source] for feature in group]
+            together = pd.concat(columns, ignore_index=True).rename(columns[0].name) if len(group) > 1 else columns[0]
+            leader = group[0].fit(together)
+            for feature in group[1:]:
+                feature.state = leader.state
+            self.encoders[name] = leader.make_encoder().fit(leader.transform(together))
+        for output in self.outputs:
+            output.fit(table[output.config.source])
+        return self._with_losses()
+
+    def _groups(self) -> Iterator[tuple[str, list[InputFeature]]]:
+        """Yield the inputs that share an encoder, by the name of the one that the others are tied to."""
+        for name in dict.fromkeys(self._leader.values()):
+            group = [feature for feature in self.inputs if self._leader[feature.name] == name]
+            yield name, sorted(group, key=lambda feature: feature.name != name)
+
+    def _with_losses(self) -> Self:
+        self.losses_of = {output.name: output.make_loss("ecd") for output in self.outputs}
+        self.importance = {name: float(loss.config.weight) for name, loss in self.losses_of.items()}
+        return self
+
+    def encode(self, table: pd.DataFrame) -> EcdStore:
+        """Return rows with their targets."""
+        require_columns(table, [output.config.source for output in self.outputs])
+        targets = {output.name: output.targets(table[output.config.source]) for output in self.outputs}
+        return self._store(table, targets)
+
+    def encode_inputs(self, table: pd.DataFrame) -> EcdStore:
+        """Return rows without targets, to be predicted."""
+        return self._store(table, {})
+
+    def _store(self, table: pd.DataFrame, targets: dict[str, np.ndarray[Any, Any]]) -> EcdStore:
+        import numpy as np
+
+        require_columns(table, [feature.config.source for feature in self.inputs])
+        inputs: dict[str, Any] = {}
+        costs = np.zeros(len(table), dtype=np.int64)
+        for feature in self.inputs:
+            encoder = self._encoder(feature.name)
+            inputs[feature.name] = encoder.transform(feature.transform(table[feature.config.source]))
+            if not self._cached(feature):
+                costs += encoder.costs(inputs[feature.name])
+        return EcdStore(inputs, targets, np.maximum(costs, 1))
+
+    def remarks(self, store: EcdStore, num_rows: int) -> list[str]:
+        found = []
+        for feature in self.inputs:
+            limit = self._encoder(feature.name).max_length
+            reach = 0 if limit is None else int((store.inputs[feature.name].lengths >= limit).sum())
+            if reach:
+                found.append(
+                    f"{reach} of {num_rows} rows of {feature.name!r} reach {limit} tokens; what is beyond is cut"
+                )
+        return found
+
+    def _encoder(self, name: str) -> Encoder:
+        return self.encoders[self._leader[name]]
+
+    def _cached(self, feature: InputFeature) -> bool:
+        """Return whether an input's vectors are computed once and kept."""
+        wanted = getattr(feature.config.preprocessing, "cache_encoder_embeddings", False)
+        return wanted is not False and self._encoder(feature.name).frozen
+
+    def build(self, *, total_steps: int, seed: int, device: str) -> Self:
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            modules = [encoder.build() for encoder in self.encoders.values()]
+            for encoder, module in zip(self.encoders.values(), modules, strict=True):
+                encoder.adapt(module, total_steps=total_steps, seed=seed)
+            self.module = self._assemble(modules).to(device)
+        return self
+
+    def _assemble(self, modules: list[Any]) -> EcdModel:
+        from declarlm.layers.ecd_model import EcdModel
+
+        places = {name: place for place, name in enumerate(self.encoders)}
+        encoder_of = {feature.name: places[self._leader[feature.name]] for feature in self.inputs}
+        combiner = self.sections.combiner.build()
+        joined = combiner.build({name: int(modules[place].width) for name, place in encoder_of.items()})
+        heads = {}
+        for output in self.outputs:
+            decoder: Any = output.make_decoder("ecd")
+            heads[output.name] = decoder.build(int(joined.width), output.num_scores)
+        return EcdModel(modules, encoder_of, joined, heads)
+
+    def weights(self, store: EcdStore, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
+        return {name: loss.denominator(store.targets[name][rows]) for name, loss in self.losses_of.items()}
+
+    def losses(self, store: EcdStore, rows: np.ndarray[Any, Any]) -> Mapping[str, Tensor]:
+        import torch
+
+        scores = self.module(self._batch(store, rows))
+        targets = {name: torch.from_numpy(values[rows]).to(self._device) for name, values in store.targets.items()}
+        return {name: loss.sum(scores[name], targets[name]) for name, loss in self.losses_of.items()}
+
+    def predict(self, store: EcdStore) -> dict[str, Raw]:
+        """Return what the model says about every output of every row, by output name, in the store's order."""
+        import numpy as np
+        import torch
+
+        scores = {output.name: np.zeros((len(store), output.num_scores), dtype=np.float32) for output in self.outputs}
+        was_training = self.module.training
+        self.module.eval()
+        with torch.inference_mode():
+            for rows in by_length(store.costs, token_budget(self._device)):
+                for name, values in self.module(self._batch(store, rows)).items():
+                    scores[name][rows] = values.float().cpu().numpy()
+        self.module.train(was_training)
+        return {output.name: output.raw(scores[output.name]) for output in self.outputs}
+
+    @property
+    def _device(self) -> Any:
+        return next(self.module.parameters()).device
+
+    def _batch(self, store: EcdStore, rows: np.ndarray[Any, Any]) -> dict[str, dict[str, Tensor]]:
+        import torch
+
+        batch: dict[str, dict[str, Tensor]] = {}
+        for feature in self.inputs:
+            if self._cached(feature):
+                batch[feature.name] = {"pooled": torch.from_numpy(self._vectors(store, feature.name).take(rows))}
+            else:
+                values = store.inputs[feature.name]
+                some = values.take(rows) if isinstance(values, Ragged) else values[rows]
+                batch[feature.name] = self._encoder(feature.name).collate(some)
+        return {name: {key: value.to(self._device) for key, value in kinds.items()} for name, kinds in batch.items()}
+
+    def _vectors(self, store: EcdStore, name: str) -> HiddenStore:
+        """Return the vectors of a frozen encoder, computed when they are first needed."""
+        if name not in store.vectors:
+            module = self.module.encoders[self.module.encoder_of[name]]
+            store.vectors[name] = hidden_store(self._encoder(name), module, store.inputs[name])
+        return store.vectors[name]
+
+    def parameter_groups(self, learning_rate: float | Literal["auto"]) -> list[dict[str, Any]]:
+        """Return the trainable weights in groups for an optimizer, each with its learning rate.
+
+        Args:
+            learning_rate: ``auto`` for the rate that suits each part. A number is everybody's rate, but where
+                pretrained weights or adapters are trained, it is theirs, and new layers are not slower than usual.
+        """
+        from torch import nn
+
+        given = None if learning_rate == "auto" else learning_rate
+        pairs = list(zip(self.encoders.values(), self.module.encoders, strict=True))
+        delicate = any(encoder.pretrained and not encoder.frozen for encoder, _ in pairs)
+        groups = []
+        for encoder, module in pairs:
+            own = given
+            if given is not None and delicate and not encoder.pretrained:
+                own = max(given, encoder.learning_rate)
+            groups += encoder.parameter_groups(module, own)
+        deep = sum(isinstance(part, nn.Linear) for part in self._own.modules()) > len(self.outputs)
+        usual_rate = DEEP_LEARNING_RATE if deep else self.sections.combiner.plugin.learning_rate
+        rate = max(given or 0.0, usual_rate) if delicate else given or usual_rate
+        return groups + grouped(self._own, rate)
+
+    def hooks(self) -> Sequence[Any]:
+        pairs = zip(self.encoders.values(), self.module.encoders, strict=True)
+        return [hook for encoder, module in pairs for hook in encoder.hooks(module)]
+
+    def states(self) -> dict[str, Any]:
+        return {
+            **super().states(),
+            "encoders": {name: encoder.state.dump() for name, encoder in self.encoders.items()},
+        }
+
+    def save(self, folder: Path) -> None:
+        from safetensors.torch import save
+
+        from declarlm.core.files import write_bytes
+
+        for place, (encoder, module) in enumerate(zip(self.encoders.values(), self.module.encoders, strict=True)):
+            encoder.save(module, folder / ENCODERS / str(place))
+        write_bytes(folder / HEADS, save(self._own.state_dict()))
+
+    @property
+    def _own(self) -> nn.Module:
+        """What no encoder saves: the combiner and the heads."""
+        from torch import nn
+
+        return nn.ModuleDict({"combiner": self.module.combiner, "heads": self.module.heads})
+
+    def restore(self, folder: Path, states: Mapping[str, Any], *, device: str) -> Self:
+        self.restore_features(states)
+        modules = []
+        for place, (name, group) in enumerate(self._groups()):
+            encoder = group[0].make_encoder()
+            encoder.state = encoder.State.load(part(states, "encoders", name))
+            modules.append(encoder.load(folder / ENCODERS / str(place)))
+            self.encoders[name] = encoder
+        self.module = self._assemble(modules)
+        load_weights(self._own, folder / HEADS)
+        self.module = self.module.to(device).eval()
+        return self._with_losses()

@@ -1,0 +1,373 @@
+"""A language model on a table: rows become prompts and answers, weights a backbone with an adapter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from declarlm.adapters.base import Adapter, BoundAdapter
+from declarlm.adapters.checks import check_learned
+from declarlm.backbones import Architecture, Backbone, Quantization, from_scratch, open_backbone
+from declarlm.core import DataError, ModelError
+from declarlm.core.files import read_json, write_json
+from declarlm.core.ragged import Ragged
+from declarlm.data.fingerprint import fingerprint
+from declarlm.data.tables import require_columns
+from declarlm.data.token_store import cached_tokens
+from declarlm.features.base import InputFeature, OutputFeature
+from declarlm.features.cells import as_texts
+from declarlm.models.base import Model, part
+from declarlm.models.causal import build_causal, collate
+from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, pieces, without_dropped
+from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
+from declarlm.prompts.prompt import compile_prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from torch import Tensor, nn
+
+    from declarlm.layers.causal_model import CausalModel
+
+WEIGHTS, ADAPTER, PROMPT, GOLDEN = "weights", "adapter", "prompt.json", "golden.json"
+GOLDEN_ROWS, GOLDEN_TOLERANCE = 2, 0.02  # rows that a loaded model must score as the saved one did
+ANSWER_TOKENS = 256  # most tokens of an answer where no training row shows how long one is
+
+
+@dataclass(frozen=True)
+class LlmSections:
+    """The sections of a config that describe a language model."""
+
+    inputs: Sequence[InputFeature.Config]
+    outputs: Sequence[OutputFeature.Config]
+    prompt: Prompt
+    base_model: str | None = None
+    architecture: Architecture | None = None
+    adapter: Adapter.Config | None = None
+    quantization: Quantization | None = None
+    max_length: int | None = None
+    overlong: Literal["cut", "error", "drop"] = "cut"
+
+
+class Llm(Model):
+    """A decoder-only language model that reads a row as a prompt and writes the outputs as an answer.
+
+    Attributes:
+        sections: What the config says.
+        backbone: Tokenizer and shape of the base model.
+        encoder: The one place where this model's tokens are made.
+        module: The network, a ``CausalModel``.
+        answer_lengths: Tokens of the longest answer of each output in training.
+        reserve: Tokens that a prompt leaves free for all that is answered.
+    """
+
+    module: CausalModel
+    backbone: Backbone
+    encoder: PromptEncoder
+
+    def __init__(self, sections: LlmSections) -> None:
+        self.sections = sections
+        self.inputs = [config.build() for config in sections.inputs]
+        self.outputs = [config.build() for config in sections.outputs]
+        self.importance = {output.name: _importance(output) for output in self.outputs} or {"tokens": 1.0}
+        self.answer_lengths: dict[str, int] = {}
+        self.reserve = 0
+        self._golden: list[list[int]] = []
+        self._owns_weights = False  # whether the base's weights are this model's own
+        self._is_new = False
+        self._adapter: Adapter | None = sections.adapter.build() if sections.adapter is not None else None
+
+    def check_columns(self, table: pd.DataFrame) -> None:
+        columns = list(map(str, table.columns))
+        compiled = compile_prompt(
+            self.sections.prompt,
+            [feature.name for feature in self.inputs],
+            [feature.name for feature in self.outputs],
+            [feature.name for feature in self.outputs if feature.config.type == "text"],
+            columns,
+        )
+        sources = {feature.name: feature.config.source for feature in self.inputs}
+        require_columns(table, [sources.get(name, name) for name in compiled.columns])
+
+    def check_rows(self, table: pd.DataFrame) -> None:
+        super().check_rows(table)
+        if self.outputs and len(table):
+            self.encode(table)  # kept, so that it is no work done twice
+
+    def fit(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
+        self.check_columns(table)
+        require_columns(table, [output.config.source for output in self.outputs])
+        for output in self.outputs:
+            output.fit(table[output.config.source])
+        for feature in self.inputs:
+            if feature.config.source in table.columns:
+                feature.fit(table[feature.config.source])
+        if self.sections.architecture is None:
+            self.backbone = open_backbone(str(self.sections.base_model))
+        elif (folder / "config.json").is_file():
+            self.backbone = open_backbone(str(folder))
+        else:
+            self.backbone = from_scratch(self.sections.architecture, self._texts(table), seed, folder)
+        self._make_encoder(list(map(str, table.columns)))
+        return self
+
+    def zero_shot(self, columns: Sequence[str]) -> Self:
+        """Make the encoder for a model that is used as it is, without training rows.
+
+        Raises:
+            DataError: If an output must know its labels from somewhere.
+        """
+        self.backbone = open_backbone(str(self.sections.base_model))
+        for feature in self.inputs:
+            feature.without_rows()
+        for output in self.outputs:
+            output.without_rows()
+        self._make_encoder(columns)
+        answers = sum(self._longest_label(output) or ANSWER_TOKENS for output in self.outputs)
+        wanted = answers + sum(map(len, self.encoder.literals))
+        self.reserve = wanted if self.max_length is None else min(wanted, self.max_length // 2)
+        return self
+
+    @property
+    def max_length(self) -> int | None:
+        """Most tokens of a row, ``None`` without a limit."""
+        return min(filter(None, (self.sections.max_length, self.backbone.context_length)), default=None)
+
+    def _make_encoder(self, columns: Sequence[str]) -> None:
+        self._columns = list(columns)
+        self.encoder = PromptEncoder(
+            self.sections.prompt,
+            tokenizer=self.backbone.tokenizer,
+            inputs=[feature.name for feature in self.inputs],
+            outputs=[feature.name for feature in self.outputs],
+            context_length=self.max_length,
+            stop_ids=self.backbone.stop_ids,
+            bos_id=self.backbone.bos_id,
+            columns=columns,
+            text_outputs=[feature.name for feature in self.outputs if feature.config.type == "text"],
+        )
+
+    def cells(self, table: pd.DataFrame) -> list[dict[str, Any]]:
+        """Return for each row the text of every name that the prompt reads.
+
+        Raises:
+            DataError: If a column is missing.
+        """
+        features = {feature.name: feature for feature in self.inputs}
+        sources = {name: features[name].config.source if name in features else name for name in self.encoder.columns}
+        require_columns(table, list(sources.values()))
+        rendered = {
+            name: features[name].render(table[source]) if name in features else as_texts(table[source]).tolist()
+            for name, source in sources.items()
+        }
+        return [dict(zip(rendered, row, strict=True)) for row in zip(*rendered.values(), strict=True)] or [{}] * len(
+            table
+        )
+
+    def encode(self, table: pd.DataFrame) -> LlmRows:
+        """Return prompts with their answers; they are made once and then found by their content."""
+        require_columns(table, [output.config.source for output in self.outputs])
+        chunks = [table.iloc[start : start + CHUNK_ROWS] for start in range(0, len(table), CHUNK_ROWS)]
+        rows = LlmRows(cached_tokens(self._cache_key(table), lambda: map(self._encode, chunks)))
+        if len(table) and not len(rows):
+            raise DataError(
+                f"none of {len(table)} rows fits into {self.max_length} tokens, and all were dropped; shorten prompt "
+                "or answers, or raise preprocessing.global_max_sequence_length if the model allows it"
+            )
+        return rows
+
+    def _encode(self, table: pd.DataFrame) -> EncodedRows:
+        answers = [output.answers(table[output.config.source]) for output in self.outputs]
+        rows = [list(row) for row in zip(*answers, strict=True)]
+        overlong = self.sections.overlong
+        encoded = self.encoder.encode(self.cells(table), rows, row_labels=list(table.index), overlong=overlong)
+        return without_dropped(encoded)
+
+    def _cache_key(self, table: pd.DataFrame, *more: Any) -> str:
+        sources = {feature.config.source for feature in (*self.inputs, *self.outputs)} | set(self.encoder.columns)
+        content = fingerprint(table[[name for name in table.columns if str(name) in sources]])
+        features = [
+            [feature.config.dump(), feature.state and feature.state.dump()] for feature in (*self.inputs, *self.outputs)
+        ]
+        parts = [
+            content,
+            self.encoder.fingerprint(),
+            self.backbone.fingerprint,
+            features,
+            self.sections.overlong,
+            *more,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def prompts(self, table: pd.DataFrame) -> EncodedRows:
+        """Return the rows of ``table`` without answers, with room left for them."""
+        return self.encoder.encode(self.cells(table), None, row_labels=list(table.index), reserve=self.reserve)
+
+    def _texts(self, table: pd.DataFrame) -> list[str]:
+        source = self.inputs[0].config.source
+        require_columns(table, [source])
+        return self.inputs[0].render(table[source])
+
+    def pack(self, table: pd.DataFrame, *, length: int | None) -> LlmRows:
+        """Return the one text column as pieces of ``length`` tokens, all of them supervised.
+
+        Texts are laid end to end, each closed by the stop token; what is left at the end is a shorter piece.
+        """
+        size = min(filter(None, (length, self.max_length)), default=None)
+        if size is None:
+            raise ModelError("the base model states no context length; set trainer.sequence_length")
+        texts = self._texts(table)
+        return LlmRows(cached_tokens(self._cache_key(table, size), lambda: self._pieces(texts, size)))
+
+    def _pieces(self, texts: list[str], size: int) -> Iterator[EncodedRows]:
+        name = self.inputs[0].name
+        plain = PromptEncoder(
+            Prompt(chat=False),
+            tokenizer=self.backbone.tokenizer,
+            inputs=[name],
+            outputs=[],
+            context_length=None,
+            stop_ids=self.backbone.stop_ids,
+            bos_id=self.backbone.bos_id,
+            columns=[name],
+            text_outputs=[],
+        )
+        return pieces(plain, name, texts, size)
+
+    def remarks(self, store: LlmRows, num_rows: int) -> list[str]:
+        cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)
+        limit = f"{num_rows} rows are longer than {self.max_length} tokens"
+        remarks = [f"{cut} of {limit}; text of their longest column was cut"] if cut else []
+        return remarks + ([f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else [])
+
+    def learn_lengths(self, store: LlmRows) -> None:
+        self._golden = [store.tokens.ids[row].tolist() for row in range(min(GOLDEN_ROWS, len(store)))]
+        self.answer_lengths = {output.name: store.longest_answer(field) for field, output in enumerate(self.outputs)}
+        self.reserve = max([int(store.supervised.max()), *map(self._longest_label, self.outputs)])
+
+    def _longest_label(self, output: OutputFeature) -> int:
+        """Return the most tokens that an answer with the longest label has, 0 for an output without labels."""
+        answers = getattr(output, "label_answers", [])
+        return max((len(self.encoder.answer_ids(output.name, answer, last=True)) for answer in answers), default=0)
+
+    def build(self, *, total_steps: int, seed: int, device: str) -> Self:
+        network: nn.Module = self.backbone.load_causal(self.sections.quantization, device=device)
+        if self._adapter is not None:
+            network = self._adapter.attach(network, total_steps=total_steps, seed=seed)
+            self._is_new = self._adapter.config.pretrained_adapter_weights is None and total_steps > 0
+        elif total_steps:
+            network.requires_grad_(True)
+            self._owns_weights = True
+        self.module = build_causal(network.to(device))
+        return self
+
+    def weights(self, store: LlmRows, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
+        supervised = float(store.supervised[rows].sum())
+        return dict.fromkeys(self.importance, supervised)
+
+    def losses(self, store: LlmRows, rows: np.ndarray[Any, Any]) -> Mapping[str, Tensor]:
+        tokens = store.tokens
+        batch = collate(self.module, *(part.take(rows) for part in (tokens.ids, tokens.roles, tokens.fields)))
+        if len(self.importance) == 1:
+            return dict.fromkeys(self.importance, self.module.losses(batch))
+        scores = self.module(batch)
+        losses = dict(zip(self.importance, -batch.by_field(scores, len(self.outputs)).sum(0), strict=True))
+        # What stands between two answers, and the end, counts for the last one.
+        last = self.outputs[-1].name
+        losses[last] = losses[last] - scores[batch.fields < 0].sum()
+        return losses
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        if self._adapter is not None:
+            return self._adapter.parameter_groups(self.module.backbone, learning_rate)
+        tables = {id(module.weight) for module in self.module.modules() if isinstance(module, _embedding_class())}
+        weights = [weight for weight in self.module.parameters() if weight.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [weight for weight in weights if weight.ndim > 1 and id(weight) not in tables]},
+            {"params": [weight for weight in weights if id(weight) in tables], "is_embedding": True},
+            {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return [{**group, "lr": learning_rate} for group in groups if group["params"]]
+
+    def hooks(self) -> Sequence[Any]:
+        return [] if self._adapter is None else [BoundAdapter(self._adapter, self.module.backbone)]
+
+    def save(self, folder: Path) -> None:
+        if self._adapter is not None:
+            if self._is_new:
+                check_learned(self.module.backbone)
+            self._adapter.save(self.module.backbone, folder / ADAPTER)
+        elif self._owns_weights:
+            self.module.backbone.save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
+            self.backbone.tokenizer.save_pretrained(folder / WEIGHTS)
+        write_json(folder / PROMPT, self.encoder.dump())
+        golden = {"base": self.backbone.fingerprint, "rows": self._golden, "scores": self._score(self._golden)}
+        write_json(folder / GOLDEN, golden)
+
+    def states(self) -> dict[str, Any]:
+        lengths = {"answers": self.answer_lengths, "reserve": self.reserve}
+        return {**super().states(), "columns": self._columns, "lengths": lengths}
+
+    def restore(self, folder: Path, states: Mapping[str, Any], *, device: str) -> Self:
+        weights = folder / WEIGHTS
+        self._owns_weights = weights.is_dir()
+        self.backbone = open_backbone(str(weights if self._owns_weights else self.sections.base_model))
+        self.restore_features(states)
+        self.answer_lengths = part(states, "lengths", "answers")
+        self.reserve = part(states, "lengths").get("reserve", 0)
+        self._make_encoder(part(states, "columns"))
+        network: nn.Module = self.backbone.load_causal(self.sections.quantization, device=device)
+        if self._adapter is not None:
+            network = self._adapter.load(network, folder / ADAPTER)
+        self.module = build_causal(network.to(device)).eval()
+        self._compare(read_json(folder / GOLDEN), read_json(folder / PROMPT)["fingerprint"])
+        return self
+
+    def _score(self, rows: list[list[int]]) -> list[float]:
+        """Return the log-probability of each row's tokens."""
+        import torch
+
+        if not rows:
+            return []
+        self.module.eval()
+        ids = Ragged.from_rows(rows)
+        with torch.no_grad():
+            batch = collate(self.module, ids, Ragged(ids.values >= 0, ids.offsets))
+            return [float(score) for score in batch.by_row(self.module(batch))]
+
+    def _compare(self, golden: Mapping[str, Any], prompt: str) -> None:
+        """Refuse a model that is not the one that was saved.
+
+        Raises:
+            ModelError: If base, tokens or scores are others.
+        """
+        base = self.sections.base_model
+        if not self._owns_weights and golden["base"] != self.backbone.fingerprint:
+            raise ModelError(f"the base model {base} has changed since this model was trained; restore its files")
+        if prompt != self.encoder.fingerprint():
+            raise ModelError("rows would get other tokens than in training; install the version that trained the model")
+        self._golden = golden["rows"]
+        for before, now in zip(golden["scores"], self._score(self._golden), strict=True):
+            if abs(before - now) > GOLDEN_TOLERANCE * abs(before) + 0.1:
+                raise ModelError(f"the loaded weights score a known row {now:.3f} instead of {before:.3f}")
+
+    def max_new_tokens(self, name: str, limit: int | str) -> int:
+        """Return the most tokens that an answer may have: as asked, or a little more than training rows showed."""
+        if isinstance(limit, int):
+            return limit
+        longest = self.answer_lengths.get(name)
+        return ANSWER_TOKENS if longest is None else longest + longest // 4 + 8
+
+
+def _embedding_class() -> type[nn.Module]:
+    from torch import nn
+
+    return nn.Embedding
+
+
+def _importance(output: OutputFeature) -> float:
+    return float(output.config.loss.weight) if output.config.loss is not None else 1.0
