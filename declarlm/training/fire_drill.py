@@ -1,0 +1,105 @@
+"""The rehearsal before the first epoch, so that nothing crashes in its fifth hour."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from declarlm.core import RunError
+from declarlm.training.checkpoints import trained_tensors
+from declarlm.training.state import RandomState
+
+if TYPE_CHECKING:
+    import torch
+
+    from declarlm.training.trainer import Trainer
+
+
+def fire_drill(trainer: Trainer, rehearse: Callable[[], object] | None) -> None:
+    """Make one step, one evaluation, one save and one reload on the longest rows; then undo all of it.
+
+    Only the micro-batch budget stays as it was found to fit.
+    """
+    with _undone(trainer):
+        before = {name: tensor.clone() for name, tensor in trained_tensors(trainer.module).items()}
+        _step(trainer)
+        if not _has_changed(trainer, before):
+            raise RunError("a training step left every weight as it was; raise trainer.learning_rate")
+        del before
+        if rehearse is not None:
+            import torch
+
+            trainer.module.eval()
+            with torch.no_grad():
+                rehearse()
+        trainer.directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fire-drill-", dir=trainer.directory) as folder:
+            _save_and_reload(trainer, Path(folder) / "checkpoint")
+
+
+def _step(trainer: Trainer) -> None:
+    """Train on the longest rows that make one micro-batch, with the learning rate at its highest."""
+    import numpy as np
+
+    costs = trainer.workload.costs
+    size = min(trainer.steps.rows_per_step, max(1, trainer.state.budget // max(1, int(costs.max()))))
+    rows = np.argsort(-costs, kind="stable")[:size]
+    trainer.module.train()
+    loss, norm = trainer.compute_gradients(rows)
+    for name, number in (("loss", loss), ("gradient", norm)):
+        if not math.isfinite(number):
+            raise RunError(f"before any training, the {name} on the longest rows is {number}; check these rows' values")
+    if norm == 0:
+        raise RunError("the loss on the longest rows gives no gradient to any trainable weight")
+    trainer.optimizer.step()
+    for hook in trainer.hooks:
+        hook.after_step(1)
+    trainer.optimizer.zero_grad()
+
+
+def _has_changed(trainer: Trainer, before: dict[str, torch.Tensor]) -> bool:
+    import torch
+
+    return any(not torch.equal(tensor, before[name]) for name, tensor in trained_tensors(trainer.module).items())
+
+
+def _save_and_reload(trainer: Trainer, path: Path) -> None:
+    """Write a checkpoint and read it back, so that a full disk or a state that cannot be saved shows now."""
+    import torch
+    from safetensors.torch import load_file
+
+    trainer.checkpoints.write(path, trainer.optimizer, trainer.state, trainer.random)
+    saved = load_file(path / "weights.safetensors")
+    for name, tensor in trained_tensors(trainer.module).items():
+        if not torch.equal(saved[name], tensor.cpu()):
+            raise RunError(f"weight {name} does not come back from a checkpoint as it was saved")
+    trainer.checkpoints.read(path, trainer.optimizer)
+
+
+@contextmanager
+def _undone(trainer: Trainer) -> Iterator[None]:
+    """Put weights, optimizer, hooks and random states back at the end of the block."""
+    import torch
+
+    outer = RandomState.capture(trainer.device)
+    mode = trainer.module.training
+    # On the host, so that the copies do not count against the device's memory.
+    weights = {name: tensor.cpu().clone() for name, tensor in trained_tensors(trainer.module).items()}
+    hooks = [{key: value.clone() for key, value in hook.state().items()} for hook in trainer.hooks]
+    trainer.random.restore(trainer.device)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in trained_tensors(trainer.module).items():
+                tensor.copy_(weights[name])
+        for hook, state in zip(trainer.hooks, hooks, strict=True):
+            hook.restore(state)
+        trainer.optimizer.zero_grad()
+        trainer.optimizer = trainer.make_optimizer()
+        trainer.module.train(mode)
+        outer.restore(trainer.device)

@@ -1,0 +1,368 @@
+"""The loop: one generator over one state, for every model and every objective."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from declarlm.core import RunError
+from declarlm.core.errors import DivergedError, OutOfMemoryError
+from declarlm.training.batches import Order
+from declarlm.training.checkpoints import Checkpoints, trained_tensors
+from declarlm.training.config import TrainerConfig, plan_steps
+from declarlm.training.fire_drill import fire_drill
+from declarlm.training.gradients import Gradients
+from declarlm.training.interrupts import Interrupts, StoppedError
+from declarlm.training.precision import (
+    default_budget,
+    enable_gradient_checkpointing,
+    is_out_of_memory,
+    release_memory,
+    resolve_precision,
+)
+from declarlm.training.progress import Progress, Quiet
+from declarlm.training.reporting import Reporter
+from declarlm.training.state import RandomState, TrainState
+from declarlm.training.workload import Evaluation, Hook, Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+
+MAX_FAILURES = 5  # steps in a row whose loss or gradient is not finite
+CHECKPOINT_SECONDS = 600.0  # the most training that a crash costs, however long an epoch is
+
+
+class Trainer:
+    """Trains a module on the rows of a workload.
+
+    ``fit`` yields after every evaluation. Whoever calls it may stop there, do something else, and go on: training
+    does not depend on what happens to the random generators in between.
+
+    Attributes:
+        steps: The optimizer steps that the config and the number of rows give.
+        precision: Arithmetic of the forward pass.
+        state: Where training stands.
+        checkpoints: What was saved.
+    """
+
+    Config = TrainerConfig
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        module: nn.Module,
+        workload: Workload,
+        *,
+        parameter_groups: Sequence[Mapping[str, Any]],
+        evaluate: Callable[[], Mapping[str, float]] | None,
+        goal: Literal["minimize", "maximize"],
+        metric: str,
+        directory: Path,
+        seed: int,
+        device: str | torch.device,
+        hooks: Sequence[Hook] = (),
+        progress: Progress | None = None,
+    ) -> None:
+        import torch
+
+        self.config, self.module, self.workload, self.hooks = config, module, workload, hooks
+        self.evaluate = None if config.skip_all_evaluation else evaluate
+        self.goal, self.metric, self.directory = goal, metric, directory
+        self.device = torch.device(device)
+        self.steps = plan_steps(config, workload.num_rows)
+        per_step, per_epoch = self.steps.rows_per_step, self.steps.per_epoch
+        self.order = Order(workload.num_rows, per_step, per_epoch, seed=seed, shuffle=config.should_shuffle)
+        self.schedule = config.learning_rate_scheduler.build(self.steps.total)
+        self.parameter_groups = [dict(group) for group in parameter_groups]
+        self.optimizer = self.make_optimizer()
+        self.precision = resolve_precision(config.precision, self.device, module)
+        if config.enable_gradient_checkpointing:
+            enable_gradient_checkpointing(module)
+        self.gradients = Gradients(
+            module,
+            workload,
+            hooks=hooks,
+            clipping=config.gradient_clipping,
+            precision=self.precision,
+            device=self.device,
+        )
+        budget = config.max_tokens_per_micro_batch
+        self.state = TrainState(budget=default_budget(self.device) if budget == "auto" else budget)
+        self.random = RandomState.seeded(seed, self.device)
+        self.reporter = Reporter(
+            directory,
+            progress or Quiet(),
+            total_steps=self.steps.total,
+            steps_per_epoch=per_epoch,
+            device=self.device,
+        )
+        self.checkpoints = Checkpoints(
+            directory / "checkpoints",
+            module=module,
+            hooks=hooks,
+            identity=self._identity(seed),
+            warn=self.reporter.progress.note,
+        )
+        self._interrupts = Interrupts()
+        self._counted_at = self._saved_at = time.monotonic()
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.steps.total
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """Return a fresh optimizer of all trainable weights.
+
+        Raises:
+            RunError: If a trainable weight is not in exactly one group, or a learning rate is unknown.
+        """
+        names = {id(weight): name for name, weight in self.module.named_parameters() if weight.requires_grad}
+        grouped = [id(weight) for group in self.parameter_groups for weight in group["params"]]
+        if sorted(names) != sorted(grouped):
+            wrong = [name for key, name in names.items() if grouped.count(key) != 1] or ["one that does not train"]
+            raise RunError(f"each trainable weight must be in exactly one parameter group: {', '.join(wrong[:5])}")
+        groups = [{"lr": self.config.learning_rate, **group} for group in self.parameter_groups]
+        if any(group["lr"] == "auto" for group in groups):
+            raise RunError("trainer.learning_rate is still 'auto' when training starts; give it a number")
+        optimizer: torch.optim.Optimizer = self.config.optimizer.build().build(groups, groups[0]["lr"])
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    def fire_drill(self, rehearse: Callable[[], object] | None = None) -> None:
+        """Do once, on the longest rows, what training will do for hours, and leave everything as it was.
+
+        Args:
+            rehearse: Evaluates one batch, if training is evaluated.
+
+        Raises:
+            RunError: If the loss is not finite, no weight moves, or a checkpoint does not come back as it was.
+            OutOfMemoryError: If not even one row fits into memory.
+        """
+        fire_drill(self, rehearse)
+
+    def fit(self, resume: bool = False) -> Iterator[Evaluation]:
+        """Train to the end, or until early stopping, and leave the best weights on the module.
+
+        Raises:
+            DivergedError: If the loss or its gradient stays non-finite.
+            OutOfMemoryError: If not even one row fits into memory.
+            StoppedError: On Ctrl-C or SIGTERM, with a checkpoint written.
+            RunError: If ``resume`` finds no whole checkpoint of this config, or a fresh start finds one.
+        """
+        with self._running():
+            self._begin(resume)
+        while True:
+            with self._running():
+                evaluation = self._advance()
+            if evaluation is None:
+                break
+            yield evaluation
+        self.restore_best()
+
+    def restore_best(self) -> None:
+        """Set the module to the weights of the best evaluation so far, if there was one, ready to predict."""
+        self.module.eval()
+        best = self.state.best_step
+        if best is not None and best != self.state.step:
+            self.checkpoints.read_weights(self.checkpoints.path(best))
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Train in the block with the trainer's own random states; turn a signal into a checkpoint."""
+        outer = RandomState.capture(self.device)
+        self.random.restore(self.device)
+        self._counted_at = time.monotonic()
+        try:
+            with self._interrupts.caught():
+                try:
+                    yield
+                except KeyboardInterrupt:
+                    self.optimizer.zero_grad()
+                    self._save()
+                    raise StoppedError(
+                        f"stopped after step {self.state.step} of {self.total_steps}, with a checkpoint written; "
+                        f"go on with: declarlm resume {self.directory}"
+                    ) from None
+        finally:
+            self._count_time()
+            self.reporter.pause()
+            outer.restore(self.device)
+
+    def _begin(self, resume: bool) -> None:
+        with self._interrupts.held():
+            if resume:
+                self.state, self.random = self.checkpoints.load_newest(self.optimizer)
+                self.random.restore(self.device)
+            elif self.checkpoints.steps():
+                raise RunError(f"{self.directory} holds checkpoints already; resume it, or train under a new name")
+            else:
+                self._save()
+            self.reporter.track.open(self.state.step)
+
+    def _advance(self) -> Evaluation | None:
+        """Train up to the next evaluation and return it, or nothing at the end."""
+        self.module.train()
+        while True:
+            state = self.state
+            if self._is_evaluation_due() and state.evaluated < state.step:
+                return self._evaluate()
+            if state.step >= self.total_steps or 0 < self.config.early_stop <= state.rounds:
+                return None
+            self._train_step()
+            if self._is_checkpoint_due() and not self._is_evaluation_due():
+                self._save()
+
+    def _train_step(self) -> None:
+        state, started = self.state, time.monotonic()
+        factor = self.schedule.factor(state.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        rows = self.order.rows(state.step)
+        loss, norm = self.compute_gradients(rows)
+        is_finite = math.isfinite(loss) and math.isfinite(norm)
+        with self._interrupts.held():
+            if is_finite:
+                self.optimizer.step()
+                for hook in self.hooks:
+                    hook.after_step(state.step + 1)
+                state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+            self.optimizer.zero_grad()
+            state.step, state.failures = state.step + 1, 0 if is_finite else state.failures + 1
+            self.random = RandomState.capture(self.device)
+        if not is_finite:
+            self._skipped(loss, norm)
+            return
+        self.reporter.step(
+            state.step,
+            loss,
+            norm,
+            learning_rate=max(group["lr"] for group in self.optimizer.param_groups),
+            tokens=int(self.workload.costs[rows].sum()),
+            seconds=time.monotonic() - started,
+        )
+
+    def compute_gradients(self, rows: np.ndarray[Any, Any]) -> tuple[float, float]:
+        """Return loss and gradient length of a step, with ever smaller micro-batches while memory runs out.
+
+        Raises:
+            OutOfMemoryError: If not even one row fits.
+        """
+        while True:
+            try:
+                return self.gradients.compute(rows, self.state.budget)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside the handler, because the error's traceback holds the activations.
+            self.optimizer.zero_grad()
+            release_memory(self.device)
+            costs = self.workload.costs[rows]
+            if self.state.budget < 2 * int(costs.min()) or len(rows) == 1:
+                raise OutOfMemoryError(
+                    f"a single row of {int(costs.max())} tokens does not fit into memory; set "
+                    "trainer.enable_gradient_checkpointing, lower preprocessing.global_max_sequence_length, "
+                    "or choose a smaller model"
+                )
+            self.state.budget = min(self.state.budget, int(costs.max()) * len(rows)) // 2
+            self.reporter.progress.note(f"memory ran out; a micro-batch is now {self.state.budget} tokens")
+            self.random.restore(self.device)
+
+    def _skipped(self, loss: float, norm: float) -> None:
+        state = self.state
+        what = f"the gradient was {norm}" if math.isfinite(loss) else f"the loss was {loss}"
+        self.reporter.skipped(state.step, what)
+        if state.failures >= MAX_FAILURES:
+            self._save()
+            raise DivergedError(
+                f"training diverged at step {state.step}: {what}, as in the {MAX_FAILURES - 1} steps before; the "
+                f"weights from before them are in {self.checkpoints.path(state.step)}; lower trainer.learning_rate"
+            )
+
+    def _evaluate(self) -> Evaluation:
+        import torch
+
+        state = self.state
+        metrics: dict[str, float] = {}
+        if self.evaluate is not None:
+            self.module.eval()
+            with torch.no_grad():
+                metrics = dict(self.evaluate())
+            self.random.restore(self.device)  # so that training does not depend on how often it is evaluated
+        with self._interrupts.held():
+            self._count_time()
+            evaluation = Evaluation(
+                step=state.step,
+                epoch=state.step / self.steps.per_epoch,
+                training_loss=state.loss_sum / state.loss_steps if state.loss_steps else math.nan,
+                metrics=metrics,
+                is_best=self._is_best(metrics),
+                seconds=state.seconds,
+            )
+            state.history.append(asdict(evaluation))
+            state.evaluated, state.loss_sum, state.loss_steps = state.step, 0.0, 0
+            self._save()
+            self.reporter.evaluation(evaluation)
+        return evaluation
+
+    def _is_best(self, metrics: Mapping[str, float]) -> bool:
+        """Return whether this evaluation is the best so far, and remember it."""
+        state = self.state
+        if self.evaluate is None:
+            state.best_step = state.step
+            return True
+        if self.metric not in metrics:
+            raise RunError(f"no metric is named {self.metric!r}, choose from: {', '.join(sorted(metrics))}")
+        value = metrics[self.metric]
+        sign = 1 if self.goal == "maximize" else -1
+        if math.isfinite(value) and (state.best_value is None or sign * value > sign * state.best_value):
+            state.best_step, state.best_value, state.rounds = state.step, value, 0
+            return True
+        state.rounds += 1
+        return False
+
+    def _is_evaluation_due(self) -> bool:
+        step = self.state.step
+        return step > 0 and (step == self.total_steps or step % (self.config.eval_steps or self.steps.per_epoch) == 0)
+
+    def _is_checkpoint_due(self) -> bool:
+        step, interval = self.state.step, self.config.steps_per_checkpoint
+        if self.config.checkpoints_per_epoch:
+            step = step % self.steps.per_epoch
+            interval = math.ceil(self.steps.per_epoch / self.config.checkpoints_per_epoch)
+        is_late = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+        return is_late or (interval > 0 and step % interval == 0)
+
+    def _save(self) -> None:
+        with self._interrupts.held():
+            self._count_time()
+            self.checkpoints.save(self.optimizer, self.state, self.random)
+            self._saved_at = time.monotonic()
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self._counted_at
+        self._counted_at = now
+
+    def _identity(self, seed: int) -> dict[str, Any]:
+        """Return what a checkpoint must share with a run that goes on from it."""
+        shapes = {name: list(tensor.shape) for name, tensor in trained_tensors(self.module).items()}
+        return {
+            "trainer": self.config.dump(),
+            "seed": seed,
+            "total_steps": self.total_steps,
+            "rows": self.workload.num_rows,
+            "tokens": int(self.workload.costs.sum()),
+            "order": zlib.crc32(self.workload.costs.tobytes()),
+            "learning_rates": [group["initial_lr"] for group in self.optimizer.param_groups],
+            "weights": zlib.crc32(repr(sorted(shapes.items())).encode()),
+        }
