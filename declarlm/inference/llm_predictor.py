@@ -1,0 +1,97 @@
+"""What a language model says about the rows of a table: labels by score, numbers and text by generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from declarlm.features.base import OutputFeature, Raw
+from declarlm.inference.constraints import number_constraint
+from declarlm.inference.generation import Generation, generate
+from declarlm.inference.label_scores import score_labels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from declarlm.models.llm import Llm
+
+NUMBER_TOKENS = 24
+
+
+def predict_llm(
+    model: Llm, table: pd.DataFrame, generation: Generation, only: list[OutputFeature] | None = None
+) -> dict[str, Raw]:
+    """Return what the model says about each output, in the order of the table's rows.
+
+    With several outputs the text between two answers is forced, and each answer is decoded by its own output, in
+    turn, given the ones before. ``only`` leaves out the outputs after the last one that is wanted.
+
+    Raises:
+        DataError: If a column is missing, or a row does not fit into the model's context.
+    """
+    contexts = [row.tolist() for row in model.prompts(table).ids]
+    wanted = {output.name for output in (model.outputs if only is None else only)}
+    raws: dict[str, Raw] = {}
+    for place, output in enumerate(model.outputs):
+        if wanted <= raws.keys():
+            break
+        contexts = [context + list(model.encoder.literals[place]) for context in contexts]
+        read = _score if _is_scored(output) else _write
+        raws[output.name], answers = read(model, place, output, contexts, generation)
+        contexts = [context + answer for context, answer in zip(contexts, answers, strict=True)]
+    return {name: raw for name, raw in raws.items() if name in wanted}
+
+
+def _is_scored(output: OutputFeature) -> bool:
+    decoder: Any = output.make_decoder("llm")
+    return bool(output.labels) and not decoder.by_generation
+
+
+def _score(
+    model: Llm, place: int, output: OutputFeature, contexts: list[list[int]], _: Generation
+) -> tuple[Raw, list[list[int]]]:
+    """Return the probability of each label, and the tokens of the most probable one."""
+    import numpy as np
+
+    labelled: Any = output
+    decoder: Any = output.make_decoder("llm")
+    following = _following(model, place)
+    answers = labelled.label_answers
+    labels = [model.encoder.answer_ids(output.name, answer, last=following is None) for answer in answers]
+    # A label that is not the last answer ends where the text between the answers begins.
+    closed = labels if following is None else [[*label, following] for label in labels]
+    scores = score_labels(model.module, contexts, closed)
+    probabilities = decoder.probabilities(scores, np.array([len(label) for label in closed]))
+    best = [labels[index] for index in probabilities.argmax(axis=1)]
+    return Raw(probabilities=probabilities), best
+
+
+def _write(
+    model: Llm, place: int, output: OutputFeature, contexts: list[list[int]], generation: Generation
+) -> tuple[Raw, list[list[int]]]:
+    """Return the generated answers, and their tokens without the one that ended them."""
+    is_number = output.config.type == "number"
+    following = _following(model, place)
+    stop_ids = {*model.encoder.stop_ids, *([following] if following is not None else [])}
+    written = generate(
+        model.module,
+        contexts,
+        settings=generation,
+        stop_ids=stop_ids,
+        pad_id=model.backbone.pad_id,
+        max_new_tokens=NUMBER_TOKENS if is_number else model.max_new_tokens(output.name, generation.max_new_tokens),
+        constraint=number_constraint(model.backbone.tokenizer, stop_ids) if is_number else None,
+    )
+    kept = [_until(ids, stop_ids) for ids in written]
+    return Raw(texts=[model.encoder.decode(ids, output.name) for ids in kept]), kept
+
+
+def _following(model: Llm, place: int) -> int | None:
+    """Return the first token of the text that follows an answer, None after the last one."""
+    literals = model.encoder.literals
+    return int(literals[place + 1][0]) if place + 1 < len(literals) else None
+
+
+def _until(ids: list[int], stop_ids: set[int]) -> list[int]:
+    """Return the tokens before the first stop token."""
+    end = next((index for index, token in enumerate(ids) if token in stop_ids), len(ids))
+    return ids[:end]
