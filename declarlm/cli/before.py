@@ -1,0 +1,109 @@
+"""The verbs that come before training: init, validate, schema, list, preview."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from declarlm.cli import options
+from declarlm.cli.output import print_json, print_plugins, say
+from declarlm.cli.work import go_offline, make_model
+
+
+def init(
+    data: Annotated[str, typer.Option("--from", help="File, glob or hf:// address of the rows.")],
+    target: Annotated[str, typer.Option("--target", help="Column to predict.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
+    base_model: Annotated[
+        str | None, typer.Option("--base-model", help="Tune this language model: an id, a folder or 'starter'.")
+    ] = None,
+    offline: options.Offline = False,
+) -> None:
+    """Write a first config for a data file, with comments."""
+    go_offline(offline)
+    from declarlm.core.files import write_text
+    from declarlm.data.tables import read_table
+    from declarlm.planning.init import first_config
+
+    if output is not None and output.exists():
+        raise typer.BadParameter(f"{output} exists; choose another file", param_hint="--output")
+    text = first_config(read_table(data), target, source=data, base_model=base_model)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    write_text(output, text)
+    say(f"{output} is written; next: declarlm train -c {output} --dataset {data}")
+
+
+def validate(config: options.Config, set_: options.Set = None, as_json: options.Json = False) -> None:
+    """Check a config and name everything that is wrong."""
+    from declarlm.config import ModelConfig, read_config
+
+    document = read_config(config, set_)
+    loaded = ModelConfig.load(document.data, source=document, problems=document.problems)
+    for note in document.notes:
+        say(f"{config}: {note}")
+    if as_json:
+        print_json(loaded.dump())
+    else:
+        print(f"{config} is valid: model_type {loaded.model_type}, trainer.type {loaded.trainer.type}")
+
+
+def schema() -> None:
+    """Print the JSON Schema of a config, for editors."""
+    from declarlm.config import config_schema
+
+    print_json(config_schema())
+
+
+def list_plugins(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="One kind, such as encoders; all by default.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """List what a config can name: encoders, adapters, ..."""
+    from inspect import getdoc
+
+    from declarlm.config import REGISTRIES
+    from declarlm.core.errors import choose_from
+
+    if kind is not None and kind not in REGISTRIES:
+        raise typer.BadParameter(f"no kind is named {choose_from(kind, REGISTRIES)}", param_hint="KIND")
+    chosen = REGISTRIES if kind is None else {kind: REGISTRIES[kind]}
+    found = {
+        name: {plugin: _summary(getdoc(registry[plugin]) or "") for plugin in registry}
+        for name, registry in chosen.items()
+    }
+    if as_json:
+        print_json(found)
+    else:
+        print_plugins(found)
+
+
+def _summary(doc: str) -> str:
+    """Return the first line of a docstring without its markup and its source."""
+    return doc.split("\n")[0].split(" Source: ")[0].replace("``", "")
+
+
+def preview(
+    config: options.Config,
+    dataset: options.Dataset,
+    rows: Annotated[int, typer.Option("--rows", "-n", help="Rows to show.", min=1)] = 3,
+    set_: options.Set = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    offline: options.Offline = False,
+) -> None:
+    """Show prompts, their tokens, and what is learned."""
+    go_offline(offline)
+    previews = make_model(config, set_, quiet=quiet).preview(dataset, rows=rows)
+    from declarlm.planning.preview import show
+
+    if as_json:
+        print_json([preview.dump() for preview in previews])
+    else:
+        show(previews)

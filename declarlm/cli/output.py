@@ -1,0 +1,64 @@
+"""What the verbs print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from declarlm.api import Metrics
+
+
+def say(text: str) -> None:
+    """Print what is no result."""
+    print(text, file=sys.stderr)
+
+
+def print_json(data: Any) -> None:
+    """Print a result for a machine."""
+    from declarlm.core.files import finite
+
+    print(json.dumps(finite(data), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def print_plugins(kinds: Mapping[str, Mapping[str, str]]) -> None:
+    """Print the summary of each plugin by kind and name, wrapped where somebody reads it in a terminal."""
+    screen = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for number, (kind, plugins) in enumerate(kinds.items()):
+        if number:
+            print()
+        typer.secho(kind, bold=True)
+        width = max(map(len, plugins), default=0)
+        for name, summary in plugins.items():
+            start = f"  {name:<{width}}  "
+            print(textwrap.fill(summary, screen, initial_indent=start, subsequent_indent=" " * len(start)))
+
+
+def print_metrics(metrics: Metrics) -> None:
+    """Print metrics with one column for each split, grouped by output feature."""
+    splits = list(metrics)
+    features = dict.fromkeys(feature for split in splits for feature in metrics[split])
+    rows = {
+        feature: dict.fromkeys(name for split in splits for name in metrics[split].get(feature, {}))
+        for feature in features
+    }
+    width = max((len(name) + 2 for feature in rows for name in (*rows[feature], feature)), default=0)
+    typer.secho(f"{'':<{width}}" + "".join(f"{split:>13}" for split in splits), bold=True)
+    for feature, names in rows.items():
+        typer.secho(feature, bold=True)
+        for name in names:
+            values = [metrics[split].get(feature, {}).get(name) for split in splits]
+            print(f"  {name:<{width - 2}}" + "".join(f"{_figure(value):>13}" for value in values))
+
+
+def _figure(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.4f}" if abs(value) < 10_000 else f"{value:.5g}"

@@ -1,0 +1,213 @@
+"""The verbs that train and use a model: train, resume, evaluate, predict."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from declarlm.cli import options
+from declarlm.cli.output import print_json, print_metrics, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from declarlm.api import DeclarLM, TrainResult
+    from declarlm.training.progress import Progress
+
+
+def train(
+    config: options.Config,
+    dataset: options.Dataset,
+    validation: options.Validation = None,
+    test: options.Test = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the run's directory; by default that of the config.")
+    ] = None,
+    set_: options.Set = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    offline: options.Offline = False,
+) -> None:
+    """Train a model and keep everything in a run directory."""
+    from declarlm.run import NAME
+
+    go_offline(offline)
+    if name is not None and not NAME.fullmatch(name):
+        raise typer.BadParameter("use up to 64 of A-Z a-z 0-9 . _ - and no dot in front", param_hint="--name")
+    changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
+    model = make_model(config, changes, device=device, quiet=quiet)
+    named = name or re.sub(r"[^A-Za-z0-9_-]+", "_", config.stem)[:60] or "run"
+    result = model.train(
+        dataset, validation=validation, test=test, output=output, name=named, progress=_progress(quiet)
+    )
+    _report(result, as_json=as_json, quiet=quiet)
+
+
+def resume(
+    run: options.Run,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="The same rows, if they have moved.")] = None,
+    validation: Annotated[
+        str | None, typer.Option("--validation", help="The same for a validation set of its own.")
+    ] = None,
+    test: Annotated[str | None, typer.Option("--test", help="The same for a test set of its own.")] = None,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    offline: options.Offline = False,
+) -> None:
+    """Go on with a training that was interrupted."""
+    go_offline(offline)
+    from declarlm.api import resume_training
+
+    given = {"dataset": dataset, "validation": validation, "test": test}
+    _report(resume_training(run, **given, device=device, progress=_progress(quiet)), as_json=as_json, quiet=quiet)
+
+
+def evaluate(
+    run: options.Run,
+    dataset: options.Dataset,
+    output: options.Predictions = None,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    offline: options.Offline = False,
+) -> None:
+    """Measure a model on rows whose answers are known."""
+    go_offline(offline)
+    _check_output(output)
+    model, rows = _opened(run, dataset, device, with_outputs=True)
+    result = model.evaluate(rows)
+    if as_json:
+        print_json({"metrics": result.metrics})
+    else:
+        print_metrics({"evaluation": result.metrics})
+    if output is not None:
+        _write(result.predictions, output, quiet=quiet)
+
+
+def predict(
+    run: options.Run,
+    dataset: options.Dataset,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change generation, as in generation.num_beams=4."),
+    ] = None,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    offline: options.Offline = False,
+) -> None:
+    """Predict the rows of a table."""
+    go_offline(offline)
+    _check_output(output)
+    generation = _generation(set_ or [])
+    model, rows = _opened(run, dataset, device)
+    predictions = model.predict(rows, generation=generation)
+    if output is not None:
+        _write(predictions, output, quiet=quiet)
+    elif as_json:
+        from declarlm.data.write import records
+
+        print_json(records(predictions))
+    else:
+        from declarlm.data.write import write_csv
+
+        write_csv(predictions, sys.stdout)
+
+
+def make_model(
+    config: Path, changes: Sequence[str] | None, *, device: str | None = None, quiet: bool = False
+) -> DeclarLM:
+    """Return the model of a config file, having said what was understood of old spellings."""
+    from declarlm.api import DeclarLM
+
+    model = DeclarLM(config, overrides=changes, device=device)
+    for note in () if quiet else model.document.notes:
+        say(f"{config}: {note}")
+    return model
+
+
+def go_offline(offline: bool) -> None:
+    """Keep the Hub's client from making a call; it reads this when it is first imported."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _opened(
+    run: Path, dataset: str, device: str | None, *, with_outputs: bool = False
+) -> tuple[DeclarLM, pd.DataFrame]:
+    """Return the model of a run and rows for it; the rows are judged first, since loading weights takes longer."""
+    from declarlm.api import DeclarLM
+    from declarlm.config import load_config
+    from declarlm.data.tables import read_table, require_columns
+    from declarlm.run import open_run
+
+    config = load_config(open_run(run).directory / "config.resolved.yaml")
+    table = read_table(dataset, missing_values=config.preprocessing.missing_values)
+    config.build().check_columns(table)
+    require_columns(table, [feature.source for feature in config.output_features if with_outputs])
+    return DeclarLM.load(run, device=device), table
+
+
+def _generation(changes: Sequence[str]) -> dict[str, Any]:
+    """Return the keys of the generation section that ``--set`` changes."""
+    from declarlm.core import ConfigError, Problem
+    from declarlm.core.document import Document
+    from declarlm.core.overrides import override
+    from declarlm.inference.generation import Generation
+
+    document = override(Document({"generation": {}}), changes, keys=["generation"])
+    changed: dict[str, Any] = document.data["generation"]
+    problems = list(document.problems)
+    try:
+        Generation.load(changed)
+    except ConfigError as error:
+        problems += [Problem(f"generation.{problem.path}", problem.message) for problem in error.problems]
+    if problems:
+        raise ConfigError(document, problems)
+    return changed
+
+
+def _check_output(output: Path | None) -> None:
+    """Refuse a file that could not be written before the work is done."""
+    from declarlm.core import DataError
+    from declarlm.data.write import output_format
+
+    try:
+        if output is not None:
+            output_format(output)
+    except DataError as error:
+        raise typer.BadParameter(str(error), param_hint="--output") from None
+
+
+def _write(predictions: Any, output: Path, *, quiet: bool) -> None:
+    from declarlm.data.write import write_table
+
+    write_table(predictions, output)
+    if not quiet:
+        say(f"{len(predictions)} predictions are in {output}")
+
+
+def _progress(quiet: bool) -> Progress | None:
+    from declarlm.training.progress import Lines
+
+    return None if quiet else Lines()
+
+
+def _report(result: TrainResult, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        print_json({"directory": str(result.directory), "metrics": result.metrics})
+    elif any(result.metrics.values()):
+        print_metrics(result.metrics)
+    if not quiet:
+        say(f"the run is in {result.directory}; next: declarlm predict {result.directory} --dataset FILE")

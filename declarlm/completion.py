@@ -1,0 +1,153 @@
+"""What a config leaves unsaid: fills in, across sections, the values that one section alone cannot know.
+
+Works on plain data before validation, so nothing here may assume that a value has the right type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from declarlm.adapters.base import adapters
+from declarlm.core.document import Document
+from declarlm.features.base import input_features, output_features
+
+FOREIGN = {"input_features": ("decoder", "loss"), "output_features": ("encoder",)}
+LLM_LOSS = "next_token_softmax_cross_entropy"
+FULL_RATE = {"finetune": 2e-5, "pretrain": 1e-3}
+
+
+def complete(document: Document) -> Document:
+    """Return the config with its model type, feature parts, trainer type and learning rate written out."""
+    if not isinstance(document.data, dict):
+        return document
+    data: dict[str, Any] = deepcopy(document.data)
+    data.pop("$schema", None)
+    if data.get("model_type") is None:
+        data["model_type"] = "llm" if data.get("base_model") or data.get("architecture") else "ecd"
+    moved = _apply_defaults(data)
+    _complete_features(data)
+    _complete_adapter(data)
+    _complete_trainer(data)
+    return replace(document, data=data, moved={**moved, **document.moved})
+
+
+def _features(data: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
+    found = data.get(side)
+    return [feature for feature in found if isinstance(feature, dict)] if isinstance(found, list) else []
+
+
+def _apply_defaults(data: dict[str, Any]) -> dict[str, str]:
+    """Lay every feature over ``defaults.<type>`` and return where each value that it took was written.
+
+    What is no mapping, or named after no feature type, stays to be refused.
+    """
+    moved: dict[str, str] = {}
+    defaults = data.get("defaults")
+    if not isinstance(defaults, dict):
+        return moved
+    for side, foreign in FOREIGN.items():
+        for index, feature in enumerate(data[side] if isinstance(data.get(side), list) else []):
+            kind = str(feature.get("type")) if isinstance(feature, dict) else ""
+            given = defaults.get(kind)
+            if isinstance(given, dict):
+                own = {key: value for key, value in given.items() if key not in foreign}
+                places = {path: f"defaults.{kind}{path}" for path in _taken(own, feature)}
+                moved.update({f"{side}[{index}]{path}": place for path, place in places.items()})
+                feature.update(merged(deepcopy(own), feature))
+    known = set(input_features)
+    data["defaults"] = {
+        key: value for key, value in defaults.items() if key not in known or not isinstance(value, dict)
+    }
+    return moved
+
+
+def _taken(below: Any, above: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths of all that ``merged`` takes from ``below``."""
+    result = merged(below, above)
+    if not (isinstance(result, dict) and isinstance(above, dict)):
+        if result is not above:
+            yield path
+        return
+    for key in result:
+        if key not in above:
+            yield f"{path}.{key}"
+        elif isinstance(below, dict) and key in below and result[key] is not above[key]:
+            yield from _taken(below[key], above[key], f"{path}.{key}")
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Return ``above`` laid over ``below``; a plugin of another type replaces the whole part."""
+    if isinstance(above, str) and isinstance(below, dict) and below.get("type") == above:
+        return below
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    if "type" in below and above.get("type", below["type"]) != below["type"]:
+        return above
+    return {**below, **{key: merged(below[key], value) if key in below else value for key, value in above.items()}}
+
+
+def _complete_features(data: dict[str, Any]) -> None:
+    """Name the encoder of every input of an ecd model, and the decoder of every output."""
+    kind = str(data["model_type"])
+    for feature in _features(data, "input_features") if kind == "ecd" else ():
+        if feature.get("type") in set(input_features) and not feature.get("tied"):
+            _default(feature, "encoder", input_features[feature["type"]].default_encoder)
+    for feature in _features(data, "output_features"):
+        if feature.get("type") in set(output_features):
+            plugin = output_features[feature["type"]]
+            _default(feature, "decoder", plugin.default_decoders.get(kind))
+            if feature.get("loss") is not None:
+                _default(feature, "loss", LLM_LOSS if kind == "llm" else plugin.default_loss)
+
+
+def _default(section: dict[str, Any], key: str, name: str | None) -> None:
+    """Name the plugin of a part that is left out, or that only sets parameters of it."""
+    part = section.get(key)
+    if name is not None and part is None:
+        section[key] = name
+    elif name is not None and isinstance(part, dict) and "type" not in part:
+        section[key] = {"type": name, **part}
+
+
+def _complete_adapter(data: dict[str, Any]) -> None:
+    """Let ``qlora`` mean 4 bits, and write out the scale that goes with the rank."""
+    name = _adapter_name(data)
+    if name == "qlora" and data.get("quantization") is None:
+        data["quantization"] = {"bits": 4}
+    if name not in set(adapters) or "alpha" not in adapters[name].Config.schema().fields:
+        return
+    adapter = data["adapter"] if isinstance(data["adapter"], dict) else {"type": name}
+    rank = adapter.get("r", adapters[name].Config().r)  # type: ignore[attr-defined]
+    if adapter.get("alpha") is None and isinstance(rank, int) and rank > 0:
+        data["adapter"] = {**adapter, "alpha": 2 * rank}
+
+
+def _adapter_name(data: Mapping[str, Any]) -> str:
+    adapter = data.get("adapter")
+    return str(adapter.get("type") if isinstance(adapter, dict) else adapter)
+
+
+def _complete_trainer(data: dict[str, Any]) -> None:
+    """Name what is learned, and at which rate."""
+    trainer = data.get("trainer")
+    if isinstance(trainer, str):
+        trainer = {"type": trainer}
+    untrained = data["model_type"] == "llm" and trainer is None and data.get("adapter") is None
+    if trainer is None:
+        trainer = {}
+    if isinstance(trainer, dict):
+        trainer.setdefault("type", "none" if untrained else "finetune")
+        if trainer.get("learning_rate") in (None, "auto") and data["model_type"] == "llm":
+            trainer["learning_rate"] = _learning_rate(data, str(trainer["type"]))
+    data["trainer"] = trainer
+
+
+def _learning_rate(data: Mapping[str, Any], objective: str) -> float:
+    """Return the rate that is known to work: the adapter's own, or one for all weights."""
+    name = _adapter_name(data)
+    if name in set(adapters):
+        return adapters[name].learning_rate
+    return 1e-3 if data.get("architecture") else FULL_RATE.get(objective, 2e-5)
