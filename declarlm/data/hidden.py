@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from declarlm.core.batching import by_length
 from declarlm.core.files import atomic_folder, verify_folder
 from declarlm.core.ragged import Ragged
 from declarlm.encoders.base import Encoder
@@ -99,18 +99,6 @@ def compute(encoder: Encoder, module: nn.Module, rows: Ragged, out: np.ndarray[A
 def token_budget(device: torch.device) -> int:
     """Return how many tokens, with padding, are computed at once where no gradient is wanted."""
     return TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU
-
-
-def by_length(costs: np.ndarray[Any, Any], budget: int) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield row numbers, the costliest rows first, in batches that cost at most ``budget`` with padding."""
-    import numpy as np
-
-    order = np.argsort(-costs, kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, budget // max(1, int(costs[order[start]])))
-        yield order[start : start + size]
-        start += size
 
 
 def _different(rows: Ragged) -> tuple[np.ndarray[Any, Any], Ragged]:

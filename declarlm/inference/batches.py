@@ -1,10 +1,11 @@
-"""Cutting rows into batches of about equal work."""
+"""Rows in batches of similar length, halved where memory runs out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from declarlm.core.batching import by_length
 from declarlm.core.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -12,21 +13,6 @@ if TYPE_CHECKING:
     import torch
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 8192, 65536
-
-
-def token_batches(lengths: Sequence[int], token_budget: int) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the numbers of the rows of each batch, longest rows first.
-
-    A batch holds rows of similar length, and at most ``token_budget`` tokens with padding, or a single row.
-    """
-    import numpy as np
-
-    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, token_budget // max(1, int(lengths[order[start]])))
-        yield order[start : start + size]
-        start += size
 
 
 def in_batches(
@@ -43,7 +29,7 @@ def in_batches(
     import torch
 
     budget = token_budget or (TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU)
-    batches = list(token_batches(lengths, budget))[::-1]
+    batches = list(by_length(lengths, budget))[::-1]
     while batches:
         rows = batches.pop()
         try:

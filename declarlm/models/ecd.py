@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from declarlm.combiners.base import Combiner
+from declarlm.core.batching import by_length
 from declarlm.core.ragged import Ragged
-from declarlm.data.hidden import HiddenStore, by_length, hidden_store, token_budget
+from declarlm.data.hidden import HiddenStore, hidden_store, token_budget
 from declarlm.data.tables import require_columns
 from declarlm.encoders.base import Encoder, grouped, load_weights
 from declarlm.features.base import InputFeature, OutputFeature, Raw

@@ -1,8 +1,7 @@
-"""Which rows a step takes, and how they are cut into micro-batches."""
+"""Which rows a step takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,19 +31,3 @@ class Order:
             self._epoch = epoch
         start = position * self.rows_per_step
         return self._permutation[start : start + self.rows_per_step]
-
-
-def micro_batches(rows: Rows, costs: Rows, budget: int) -> Iterator[Rows]:
-    """Cut rows into groups of similar length whose padded tokens stay within the budget, longest first.
-
-    A row above the budget is a group of its own.
-    """
-    import numpy as np
-
-    lengths = costs[rows]
-    ordered = rows[np.argsort(-lengths, kind="stable")]
-    start = 0
-    while start < len(ordered):
-        size = max(1, budget // max(1, int(costs[ordered[start]])))
-        yield ordered[start : start + size]
-        start += size

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from declarlm.training.batches import micro_batches
-from declarlm.training.precision import Precision, autocast
+from declarlm.core.batching import by_length
+from declarlm.training.precision import Precision, autocast, worth_a_pass
 from declarlm.training.workload import Hook, Workload
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Gradients:
             if denominators[name] > 0
         }
         total = torch.zeros((), device=self.device)
-        for part in micro_batches(rows, self.workload.costs, budget):
+        for part in by_length(self.workload.costs[rows], budget, worth=worth_a_pass(self.device)):
             with autocast(self.precision, self.device):
-                losses = self.workload.losses(self.module, part)
+                losses = self.workload.losses(self.module, rows[part])
             total += _backward([factor * losses[name] for name, factor in factors.items()])
         extra = [loss for hook in self.hooks if (loss := hook.extra_loss()) is not None]
         total += _backward(extra)

@@ -52,6 +52,15 @@ def default_budget(device: torch.device) -> int:
     return 32768 if device.type == "cuda" else 2048
 
 
+def worth_a_pass(device: torch.device) -> int | None:
+    """Return how many tokens of padding one more micro-batch must save.
+
+    On a CPU that is when its own work, such as a gradient of the embedding table, costs less: measured on encoders
+    and language models of 5 to 22 million weights. A GPU is faster with few large micro-batches.
+    """
+    return 128 if device.type == "cpu" else None
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, on a GPU or on the host."""
     import torch

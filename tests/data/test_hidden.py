@@ -5,7 +5,7 @@ import pytest
 
 from declarlm.core.files import verify_folder
 from declarlm.data import hidden
-from declarlm.data.hidden import VECTORS, by_length, cache_folder, hidden_store
+from declarlm.data.hidden import VECTORS, cache_folder, hidden_store
 from declarlm.encoders import encoders
 
 TEXTS = ["Once upon a time", "a cat", "Once upon a time", "The end", "a cat"]
@@ -92,9 +92,3 @@ def test_the_module_keeps_its_mode(frozen):
     module.train()
     hidden_store(encoder, module, encoder.transform(TEXTS))
     assert module.training
-
-
-def test_batches_are_of_like_length_within_the_budget():
-    costs = np.array([3, 9, 1, 4, 4, 2])
-    batches = [batch.tolist() for batch in by_length(costs, 8)]
-    assert batches == [[1], [3, 4], [0, 5], [2]]

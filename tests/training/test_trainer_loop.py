@@ -13,7 +13,7 @@ from torch import nn
 from declarlm.core import RunError
 from declarlm.core.files import append_json_line, read_json_lines
 from declarlm.training import parameter_groups
-from declarlm.training.batches import Order, micro_batches
+from declarlm.training.batches import Order
 from declarlm.training.interrupts import StoppedError
 
 
@@ -71,12 +71,6 @@ def test_eight_batches_of_one_equal_one_of_eight(tmp_path: Path):
     list(accumulated.fit())
     list(whole.fit())
     assert_same(weights_of(accumulated.module), weights_of(whole.module), tolerance=1e-6)
-
-
-def test_micro_batches_hold_similar_lengths_within_the_budget():
-    costs = np.array([3, 50, 4, 5, 9, 9, 2])
-    groups = [group.tolist() for group in micro_batches(np.arange(7), costs, budget=20)]
-    assert groups == [[1], [4, 5], [3, 2, 0, 6]]
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
