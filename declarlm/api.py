@@ -135,11 +135,11 @@ class DeclarLM:
         model.learn_lengths(store)
         held_out = objective.store(model, tables.validation) if len(tables.validation) else store
         judge = Validation(model, held_out, tables.validation, config, self._predict_raw, training=store)
+        steps = plan_steps(config, len(store)).total if objective.trains else 0
+        model.build(total_steps=steps, seed=self.config.seed, device=device)
         if progress is not None:
             for remark in [*parts.remarks(), *model.remarks(store, len(tables.train)), *judge.remarks]:
                 progress.note(remark)
-        steps = plan_steps(config, len(store)).total if objective.trains else 0
-        model.build(total_steps=steps, seed=self.config.seed, device=device)
         if not resume:
             run.write_config(self._given, self.config.dump())
             run.write_environment(device)

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from declarlm.core import ModelError
 
 _CHUNK = {"cpu": 2**22, "cuda": 2**27}  # Logits that exist at one time: 16 MiB stay near a CPU's caches.
+_TWIN_ROWS, _TWIN_DISTANCE = 4096, 1e-3  # rows that are compared at a time; distance as a share of a row's length
 _PROBES = (2.0**-17, 1.0, -7.0, 40.0, 1e4)  # So small that no cap bends it, and exact; typical ones; beyond any cap.
 
 
@@ -106,6 +107,18 @@ class CausalHead:
         return torch.cat(
             [run(*piece) for piece in zip(torch.split(hidden, size), torch.split(targets, size), strict=True)]
         )
+
+    def num_twins(self, token: int) -> int:
+        """Return how many other tokens have the output weights of ``token``, 0 if training may part them.
+
+        Tokens that a base never saw in training stay as they were made or are all pushed the same way.
+        """
+        weight = self._head.weight.detach()  # (vocab, width)
+        if any(part.requires_grad for part in self._head.parameters()) or not weight.is_floating_point():
+            return 0
+        own = weight[token].float()
+        apart = [torch.linalg.vector_norm(rows.float() - own, dim=1) for rows in torch.split(weight, _TWIN_ROWS)]
+        return int((torch.cat(apart) <= _TWIN_DISTANCE * own.norm() + 1e-6).sum()) - 1
 
     def _log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return -functional.cross_entropy(self.logits(hidden), targets, reduction="none")

@@ -112,7 +112,7 @@ class Model:
         raise NotImplementedError
 
     def remarks(self, store: Any, num_rows: int) -> list[str]:
-        """Return what a person should know about the encoded training rows, of which the table had ``num_rows``."""
+        """Return what a person should know before training; the table had ``num_rows``, the module is built."""
         return []
 
     def learn_lengths(self, store: Any) -> None:

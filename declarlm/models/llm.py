@@ -242,7 +242,22 @@ class Llm(Model):
         cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)
         limit = f"{num_rows} rows are longer than {self.max_length} tokens"
         remarks = [f"{cut} of {limit}; text of their longest column was cut"] if cut else []
-        return remarks + ([f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else [])
+        remarks += [f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else []
+        return remarks + self._doubt_about_the_end()
+
+    def _doubt_about_the_end(self) -> list[str]:
+        """Return a warning if answers are written freely and the base cannot tell their end from other tokens."""
+        if all(output.config.type not in ("text", "number") for output in self.outputs):
+            return []
+        stop = self._golden[0][-1]
+        twins = self.module.head.num_twins(stop)
+        doubt = (
+            f"{self.sections.base_model} never learned its stop token "
+            f"{self.backbone.tokenizer.convert_ids_to_tokens(stop)!r}: its output weights equal those of {twins} other "
+            "tokens and stay frozen, so answers will rarely end; choose another base_model, or train all weights "
+            "(adapter: null)"
+        )
+        return [doubt] if twins else []
 
     def learn_lengths(self, store: LlmRows) -> None:
         self._golden = [store.tokens.ids[row].tolist() for row in range(min(GOLDEN_ROWS, len(store)))]

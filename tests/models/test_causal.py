@@ -266,3 +266,13 @@ def test_a_batch_without_supervised_tokens_has_a_loss_of_zero():
     loss = causal.losses(collate(causal, ids, Ragged.from_rows([[0, 0], [2]], dtype="uint8")))
     loss.backward()
     assert loss.item() == 0
+
+
+def test_tokens_that_a_base_never_saw_are_told_from_those_it_knows(stories):
+    base = hf.AutoModelForCausalLM.from_pretrained(stories)
+    head = build_causal(base.requires_grad_(False)).head
+    never_seen, ends_a_story = 2, 1
+    assert head.num_twins(never_seen) == 168  # tokens of bytes and signs that no story holds
+    assert head.num_twins(ends_a_story) == 0
+    base.lm_head.requires_grad_(True)
+    assert head.num_twins(never_seen) == 0
