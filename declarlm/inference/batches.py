@@ -16,7 +16,7 @@ TOKENS_ON_CPU, TOKENS_ON_GPU = 8192, 65536
 
 
 def in_batches(
-    lengths: Sequence[int],
+    lengths: Sequence[int] | np.ndarray[Any, Any],
     device: torch.device,
     run: Callable[[np.ndarray[Any, Any]], None],
     token_budget: int | None = None,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from declarlm.inference.picking import Picker
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
+    from declarlm.core.ragged import Ragged
     from declarlm.inference.constraints import Constraint
     from declarlm.inference.generation import Generation
     from declarlm.layers.causal_model import CausalModel
@@ -38,15 +40,16 @@ class SharedHead:
         return cache
 
 
-def shared_head(model: CausalModel, prompts: Sequence[list[int]], extra: int) -> SharedHead | None:
-    """Return the common beginning of at least two prompts, ``None`` if it is short or the model cannot share it.
+def shared_head(model: CausalModel, prompts: Ragged, rows: np.ndarray[Any, Any], extra: int) -> SharedHead | None:
+    """Return the common beginning of at least two rows of ``prompts``.
 
-    ``extra`` is what will at most be added to a prompt.
+    It is ``None`` if it is short, or if the model cannot share it. ``extra`` is what will at most be added to a prompt.
     """
-    if len(prompts) < 2:
+    if len(rows) < 2:
         return None
-    first, last = min(prompts), max(prompts)  # All others lie between them, so they share what these two share.
-    shortest, longest = min(map(len, prompts)), max(map(len, prompts))
+    # All other rows lie between these two in alphabetical order, so they share what these two share.
+    first, last = (end(prompts[row].tolist() for row in rows) for end in (min, max))
+    shortest, longest = (int(end(prompts.lengths[rows])) for end in (min, max))
     length = next((place for place in range(shortest - 1) if first[place] != last[place]), shortest - 1)
     if length < _SHORTEST_HEAD or not model.can_branch(longest + extra):
         return None

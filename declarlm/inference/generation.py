@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.core import Problem, Section, param
+from declarlm.core.ragged import Ragged
 from declarlm.inference.batches import in_batches
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Generation(Section):
 
 def generate(
     model: CausalModel,
-    prompts: Sequence[Sequence[int] | np.ndarray[Any, Any]],
+    prompts: Ragged | Sequence[Sequence[int] | np.ndarray[Any, Any]],
     *,
     stop_ids: Collection[int],
     max_new_tokens: int,
@@ -91,25 +92,27 @@ def generate(
     Raises:
         OutOfMemoryError: If not even one row fits into memory.
     """
+    import numpy as np
+
     from declarlm.inference.decoding import decode, decode_by_transformers, shared_head
     from declarlm.layers.causal_model import evaluating
 
     settings = settings or Generation()
-    rows = [list(map(int, prompt)) for prompt in prompts]
+    rows = prompts if isinstance(prompts, Ragged) else Ragged.from_rows(prompts)
     context = context_length or getattr(model.config, "max_position_embeddings", None)
-    limits = [min(max_new_tokens, context - len(row)) if context else max_new_tokens for row in rows]
-    answers: list[list[int]] = [[] for _ in rows]
-    open_rows = [index for index, limit in enumerate(limits) if limit > 0 and rows[index]]
+    limits = [min(max_new_tokens, context - length) if context else max_new_tokens for length in rows.lengths.tolist()]
+    answers: list[list[int]] = [[] for _ in limits]
+    open_rows = np.flatnonzero((np.array(limits) > 0) & (rows.lengths > 0))
     with evaluating(model):
-        head = shared_head(model, [rows[index] for index in open_rows], max_new_tokens)
+        head = shared_head(model, rows, open_rows, max_new_tokens)
         own_loop = settings.num_beams == 1 and model.has_plain_cache
 
         def run(batch: np.ndarray[Any, Any]) -> None:
-            chosen = [open_rows[index] for index in batch]
+            chosen = open_rows[batch].tolist()
             # Virtual tokens come before the padding, whose places then count: such rows must not be padded.
             lengths = {len(rows[index]) for index in chosen} if model.adds_tokens else {0}
             for length in lengths:
-                some = {index: rows[index] for index in chosen if length in (0, len(rows[index]))}
+                some = {index: rows[index].tolist() for index in chosen if length in (0, len(rows[index]))}
                 most = {index: limits[index] for index in some}
                 if own_loop:
                     written = decode(model, some, most, head, settings, set(stop_ids), constraint)
@@ -118,5 +121,5 @@ def generate(
                 for index, answer in written.items():
                     answers[index] = answer
 
-        in_batches([len(rows[index]) + limits[index] for index in open_rows], model.device, run, token_budget)
+        in_batches((rows.lengths + limits)[open_rows], model.device, run, token_budget)
     return answers

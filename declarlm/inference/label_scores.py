@@ -21,7 +21,7 @@ _MOST_NODES = 128  # A wider tree spends more on attention between its branches 
 
 def score_labels(
     model: CausalModel,
-    prompts: Sequence[Sequence[int] | np.ndarray[Any, Any]],
+    prompts: Ragged | Sequence[Sequence[int] | np.ndarray[Any, Any]],
     labels: Sequence[Sequence[int]],
     *,
     token_budget: int | None = None,
@@ -30,6 +30,7 @@ def score_labels(
 
     A label's tokens end with a stop token (or what else ends it), so that a label is not credited with another
     one that begins with it. Each prompt is computed once; the labels are branches that continue it side by side.
+    Where that is impossible, as beyond a sliding window, each label is computed apart.
 
     Args:
         model: The wrapped language model.
@@ -45,25 +46,24 @@ def score_labels(
     from declarlm.inference.decoding import shared_head
     from declarlm.layers.causal_model import evaluating
 
-    rows = [list(map(int, prompt)) for prompt in prompts]
+    rows = prompts if isinstance(prompts, Ragged) else Ragged.from_rows(prompts)
+    lengths = rows.lengths
     scores = np.full((len(rows), len(labels)), np.nan, dtype=np.float32)
-    written = np.array([row for row, prompt in enumerate(rows) if prompt], dtype=np.int64)
-    if not len(written) or not labels:
+    if not lengths.any() or not labels:
         return scores
-    rows = [rows[row] for row in written]
     trees = plant(labels, _MOST_NODES)
     widest = max(len(tree.tokens) for tree in trees)
     with evaluating(model):
-        if not model.can_branch(max(map(len, rows)) + max(map(len, labels))):
-            scores[written] = _score_apart(model, rows, labels, token_budget)
-            return scores
-        head = shared_head(model, rows, max(map(len, labels)))
+        branching = np.isin(lengths, [size for size in set(lengths.tolist()) if model.can_branch(size + widest)])
+        together, apart = (np.flatnonzero((lengths > 0) & part) for part in (branching, ~branching))
+        head = shared_head(model, rows, together, widest)
 
         def run(batch: np.ndarray[Any, Any]) -> None:
-            for tree, values in _score_batch(model, [rows[row] for row in batch], trees, head):
-                scores[np.ix_(written[batch], tree.labels)] = values
+            for tree, values in _score_batch(model, [rows[row].tolist() for row in together[batch]], trees, head):
+                scores[np.ix_(together[batch], tree.labels)] = values
 
-        in_batches([len(row) + widest for row in rows], model.device, run, token_budget)
+        in_batches(lengths[together] + widest, model.device, run, token_budget)
+        scores[apart] = _score_apart(model, rows.take(apart), labels, token_budget)
     return scores
 
 
@@ -132,13 +132,13 @@ def _sum_paths(model: CausalModel, tree: LabelTree, states: Tensor) -> np.ndarra
 
 
 def _score_apart(
-    model: CausalModel, rows: list[list[int]], labels: Sequence[Sequence[int]], token_budget: int | None
+    model: CausalModel, rows: Ragged, labels: Sequence[Sequence[int]], token_budget: int | None
 ) -> np.ndarray[Any, Any]:
     """Return the same by one full pass for each prompt with each label, for models that cannot branch."""
     import numpy as np
 
     scores = np.zeros(len(rows) * len(labels), dtype=np.float32)
-    lengths = [len(row) + len(label) for row in rows for label in labels]
+    lengths = np.add.outer(rows.lengths, [len(label) for label in labels]).ravel()
 
     def run(batch: np.ndarray[Any, Any]) -> None:
         pairs = [(rows[pair // len(labels)], labels[pair % len(labels)]) for pair in batch]

@@ -15,6 +15,8 @@ from declarlm.core.ragged import Ragged
 from declarlm.layers.causal_batch import CausalBatch, attention_mask, make_batch
 from declarlm.layers.causal_head import CausalHead, adds_tokens, causal_part
 
+# What models call the span of tokens that their local layers see.
+_WINDOWS = ("sliding_window", "sliding_window_size", "attention_chunk_size", "window_size", "local_attention")
 # How models say, each in its own way, that they take no block mask, no positions or no cache.
 _UNSUPPORTED = (TypeError, ValueError, RuntimeError, IndexError, AttributeError)
 
@@ -111,13 +113,16 @@ class CausalModel(nn.Module):
     def can_branch(self, longest: int) -> bool:
         """Return whether several continuations of one cached prompt can be computed side by side.
 
-        A branch is told apart by mask and positions alone; ``longest`` is the length of a prompt with all of them.
+        A branch is told apart by mask and positions alone; ``longest`` is how many tokens the cache holds with a
+        prompt, its padding, and all branches. A cache that is as long as a sliding window cannot be cropped.
         """
-        return self._masks_rule(longest) and self.has_plain_cache and self._holds("branch", self._branched_minus_alone)
+        return (
+            self._masks_rule(longest + 1) and self.has_plain_cache and self._holds("branch", self._branched_minus_alone)
+        )
 
     def _masks_rule(self, longest: int) -> bool:
         """Return whether an explicit mask may replace the model's own; it overrides a sliding window."""
-        windows = [getattr(self.config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+        windows = [getattr(self.config, name, None) for name in _WINDOWS]
         narrowest = min((window for window in windows if window is not None), default=longest)
         return longest <= narrowest and not self.adds_tokens
 

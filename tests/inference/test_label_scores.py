@@ -8,6 +8,7 @@ from small_models import small
 
 from declarlm.backbones import Quantization, open_backbone
 from declarlm.core.ragged import Ragged
+from declarlm.inference import label_scores
 from declarlm.inference.generation import generate
 from declarlm.inference.label_scores import score_labels
 from declarlm.inference.label_tree import plant
@@ -65,8 +66,26 @@ def test_models_without_masks_or_positions_score_each_label_apart(name):
 
 def test_rows_beyond_a_sliding_window_are_scored_apart():
     causal = build_causal(small("gemma2"))
-    assert causal.can_branch(8)
-    assert not causal.can_branch(9)
+    assert causal.can_branch(7)
+    assert not causal.can_branch(8)
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma2", "gemma3", "phi3", "gpt_neo"])
+@pytest.mark.parametrize("length", [8, 9, 10, 30])
+def test_scores_equal_a_full_pass_at_the_edge_of_a_sliding_window(name, length):
+    """The longest prompt and the seven nodes of the labels take 15 tokens, 16, 17 and many more."""
+    window = {"window_size": 16} if name == "gpt_neo" else {"sliding_window": 16}
+    model, rows = small(name, **window), prompts(lengths=(length, 5, 9))
+    labels = [[10, 11, 12, STOP], [10, 13, STOP], [20, 21, STOP], [30, STOP]]
+    assert len(plant(labels, 99)[0].tokens) == 7
+    np.testing.assert_allclose(score_labels(build_causal(model), rows, labels), naive(model, rows, labels), rtol=1e-5)
+
+
+def test_only_the_rows_beyond_a_sliding_window_are_scored_apart(monkeypatch):
+    causal, apart = build_causal(small("mistral", sliding_window=16)), []
+    monkeypatch.setattr(label_scores, "_score_apart", lambda _, rows, *args: apart.extend(rows.lengths) or 0)
+    score_labels(causal, prompts(lengths=(5, 11, 12, 9)), [[10, 11, STOP], [12, 13, 14, STOP]])
+    assert apart == [11, 12]
 
 
 def test_labels_may_need_several_trees(monkeypatch):
