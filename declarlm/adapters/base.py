@@ -49,6 +49,11 @@ class Adapter:
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def trains_base(self) -> bool:
+        """Whether weights of the base train beside the adapter's own."""
+        return False
+
     def attach(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:
         """Return the base with the adapter in it; only the adapter trains, with weights in float32.
 

@@ -52,6 +52,10 @@ class LowRankAdapter(Adapter):
 
     config: Config
 
+    @property
+    def trains_base(self) -> bool:
+        return self.config.bias_type != "none"
+
     def attach(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:
         if self.config.pretrained_adapter_weights is not None:
             folder = find_folder(self.config.pretrained_adapter_weights, ADAPTER_FILES)

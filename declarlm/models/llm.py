@@ -270,7 +270,7 @@ class Llm(Model):
         return max((len(self.encoder.answer_ids(output.name, answer, last=True)) for answer in answers), default=0)
 
     def build(self, *, total_steps: int, seed: int, device: str) -> Self:
-        network: nn.Module = self.backbone.load_causal(self.sections.quantization, device=device)
+        network = self._load_base(total_steps > 0, device)
         if self._adapter is not None:
             network = self._adapter.attach(network, total_steps=total_steps, seed=seed)
             self._is_new = self._adapter.config.pretrained_adapter_weights is None and total_steps > 0
@@ -279,6 +279,13 @@ class Llm(Model):
             self._owns_weights = True
         self.module = build_causal(network.to(device))
         return self
+
+    def _load_base(self, trains: bool, device: str) -> nn.Module:
+        """Return the base; in float32 if its own weights train, as bfloat16 would round their small updates away."""
+        trains_base = trains and (self._adapter is None or self._adapter.trains_base)
+        dtype = "float32" if trains_base else "auto"
+        base: nn.Module = self.backbone.load_causal(self.sections.quantization, dtype=dtype, device=device)
+        return base
 
     def weights(self, store: LlmRows, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
         supervised = float(store.supervised[rows].sum())

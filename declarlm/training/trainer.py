@@ -123,13 +123,22 @@ class Trainer:
         """Return a fresh optimizer of all trainable weights.
 
         Raises:
-            RunError: If a trainable weight is not in exactly one group, or a learning rate is unknown.
+            RunError: If a trainable weight is not in exactly one group or not float32, or a learning rate is unknown.
         """
+        import torch
+
         names = {id(weight): name for name, weight in self.module.named_parameters() if weight.requires_grad}
         grouped = [id(weight) for group in self.parameter_groups for weight in group["params"]]
         if sorted(names) != sorted(grouped):
             wrong = [name for key, name in names.items() if grouped.count(key) != 1] or ["one that does not train"]
             raise RunError(f"each trainable weight must be in exactly one parameter group: {', '.join(wrong[:5])}")
+        for name, weight in self.module.named_parameters():
+            if weight.requires_grad and weight.dtype != torch.float32:
+                kind = str(weight.dtype).removeprefix("torch.")
+                raise RunError(
+                    f"weight {name} would train as {kind}, which rounds small updates away: trained weights must be "
+                    "float32; trainer.precision: bf16 gives the speed of bfloat16"
+                )
         groups = [{"lr": self.config.learning_rate, **group} for group in self.parameter_groups]
         if any(group["lr"] == "auto" for group in groups):
             raise RunError("trainer.learning_rate is still 'auto' when training starts; give it a number")

@@ -208,6 +208,17 @@ def test_a_weight_in_no_group_is_an_error(tmp_path: Path):
     assert str(caught.value) == "each trainable weight must be in exactly one parameter group: 0.weight"
 
 
+def test_a_weight_that_would_train_in_bfloat16_is_an_error(tmp_path: Path):
+    module = make_model()
+    module[5].to(torch.bfloat16)
+    with pytest.raises(RunError) as caught:
+        make_trainer(tmp_path, module=module)
+    assert str(caught.value) == (
+        "weight 5.weight would train as bfloat16, which rounds small updates away: trained weights must be float32; "
+        "trainer.precision: bf16 gives the speed of bfloat16"
+    )
+
+
 def test_biases_and_norms_do_not_decay():
     groups = parameter_groups(make_model(), 0.1)
     assert [(len(group["params"]), group.get("weight_decay")) for group in groups] == [(3, None), (4, 0.0)]
