@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.backbones.libraries import reason
-from declarlm.backbones.quantization import Quantization, keep_trainable
+from declarlm.backbones.quantization import Quantization, keep_trainable, quantized_share
 from declarlm.core import ConfigError, ModelError, OutOfMemoryError, Problem
 from declarlm.core.errors import choose_from
 
@@ -58,7 +58,10 @@ def load(
     _check_complete(backbone, kind, [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])])
     model.name_or_path = backbone.name  # what adapters record as their base
     keep_trainable(model)
-    return model.requires_grad_(False).eval()
+    model.requires_grad_(False).eval()
+    if quantization is not None:
+        _check_quantized(backbone, model)
+    return model
 
 
 def _dtype(name: str, place: torch.device) -> torch.dtype:
@@ -117,8 +120,21 @@ def _causal_class(backbone: Backbone) -> Any:
 
 def _encoder_class(backbone: Backbone) -> Any:
     from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
-    return AutoModelForTextEncoding if getattr(backbone.config, "is_encoder_decoder", False) else AutoModel
+    config = backbone.config
+    # The saved encoder of an encoder-decoder says that it is none: only its family tells.
+    is_part = config.model_type in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False)
+    return AutoModelForTextEncoding if is_part else AutoModel
+
+
+def _check_quantized(backbone: Backbone, model: PreTrainedModel) -> None:
+    """Refuse a model whose linear layers are of a kind that the quantization passes by."""
+    if not quantized_share(model):
+        raise ModelError(
+            f"{backbone.name!r} ({backbone.config.model_type}) has no layer that can be quantized: its linear layers "
+            "are of a kind of their own; leave quantization out (and write adapter: lora), or choose another base_model"
+        )
 
 
 def _check_complete(backbone: Backbone, kind: str, missing: Iterable[str]) -> None:

@@ -68,3 +68,20 @@ def keep_trainable(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
+
+
+def quantized_share(module: nn.Module) -> float:
+    """Return the share of quantized weights among the frozen matrices, embeddings and the output head aside."""
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+    from torch import nn
+
+    head = getattr(module, "get_output_embeddings", lambda: None)()
+    quantized = other = 0
+    for layer in module.modules():
+        if isinstance(layer, Linear4bit | Linear8bitLt):
+            quantized += layer.in_features * layer.out_features
+        elif not isinstance(layer, nn.Embedding) and layer is not head:
+            # Not by the layer's kind: the experts of a mixture are plain weights of three axes.
+            frozen = (weight for weight in layer.parameters(recurse=False) if not weight.requires_grad)
+            other += sum(weight.numel() for weight in frozen if weight.ndim > 1)
+    return quantized / (quantized + other) if quantized else 0.0

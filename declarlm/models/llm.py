@@ -14,7 +14,6 @@ from declarlm.adapters.checks import check_learned
 from declarlm.backbones import Architecture, Backbone, Quantization, from_scratch, open_backbone
 from declarlm.core import DataError, ModelError
 from declarlm.core.files import read_json, write_json
-from declarlm.core.ragged import Ragged
 from declarlm.data.fingerprint import fingerprint
 from declarlm.data.tables import require_columns
 from declarlm.data.token_store import cached_tokens
@@ -23,6 +22,7 @@ from declarlm.features.cells import as_texts
 from declarlm.models.base import Model, part
 from declarlm.models.causal import build_causal, collate
 from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, pieces, without_dropped
+from declarlm.models.llm_weights import doubt_about_the_bits, load_base, score, weight_groups
 from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
 from declarlm.prompts.prompt import compile_prompt
 
@@ -243,6 +243,8 @@ class Llm(Model):
         limit = f"{num_rows} rows are longer than {self.max_length} tokens"
         remarks = [f"{cut} of {limit}; text of their longest column was cut"] if cut else []
         remarks += [f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else []
+        if self.sections.quantization is not None:
+            remarks += doubt_about_the_bits(self.module.backbone, str(self.sections.base_model))
         return remarks + self._doubt_about_the_end()
 
     def _doubt_about_the_end(self) -> list[str]:
@@ -270,7 +272,8 @@ class Llm(Model):
         return max((len(self.encoder.answer_ids(output.name, answer, last=True)) for answer in answers), default=0)
 
     def build(self, *, total_steps: int, seed: int, device: str) -> Self:
-        network = self._load_base(total_steps > 0, device)
+        quantization = self.sections.quantization
+        network = load_base(self.backbone, quantization, self._adapter, trains=total_steps > 0, device=device)
         if self._adapter is not None:
             network = self._adapter.attach(network, total_steps=total_steps, seed=seed)
             self._is_new = self._adapter.config.pretrained_adapter_weights is None and total_steps > 0
@@ -279,13 +282,6 @@ class Llm(Model):
             self._owns_weights = True
         self.module = build_causal(network.to(device))
         return self
-
-    def _load_base(self, trains: bool, device: str) -> nn.Module:
-        """Return the base; in float32 if its own weights train, as bfloat16 would round their small updates away."""
-        trains_base = trains and (self._adapter is None or self._adapter.trains_base)
-        dtype = "float32" if trains_base else "auto"
-        base: nn.Module = self.backbone.load_causal(self.sections.quantization, dtype=dtype, device=device)
-        return base
 
     def weights(self, store: LlmRows, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
         supervised = float(store.supervised[rows].sum())
@@ -306,14 +302,7 @@ class Llm(Model):
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         if self._adapter is not None:
             return self._adapter.parameter_groups(self.module.backbone, learning_rate)
-        tables = {id(module.weight) for module in self.module.modules() if isinstance(module, _embedding_class())}
-        weights = [weight for weight in self.module.parameters() if weight.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [weight for weight in weights if weight.ndim > 1 and id(weight) not in tables]},
-            {"params": [weight for weight in weights if id(weight) in tables], "is_embedding": True},
-            {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return [{**group, "lr": learning_rate} for group in groups if group["params"]]
+        return weight_groups(self.module, learning_rate)
 
     def hooks(self) -> Sequence[Any]:
         return [] if self._adapter is None else [BoundAdapter(self._adapter, self.module.backbone)]
@@ -327,7 +316,7 @@ class Llm(Model):
             self.module.backbone.save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
             self.backbone.tokenizer.save_pretrained(folder / WEIGHTS)
         write_json(folder / PROMPT, self.encoder.dump())
-        golden = {"base": self.backbone.fingerprint, "rows": self._golden, "scores": self._score(self._golden)}
+        golden = {"base": self.backbone.fingerprint, "rows": self._golden, "scores": score(self.module, self._golden)}
         write_json(folder / GOLDEN, golden)
 
     def states(self) -> dict[str, Any]:
@@ -349,18 +338,6 @@ class Llm(Model):
         self._compare(read_json(folder / GOLDEN), read_json(folder / PROMPT)["fingerprint"])
         return self
 
-    def _score(self, rows: list[list[int]]) -> list[float]:
-        """Return the log-probability of each row's tokens."""
-        import torch
-
-        if not rows:
-            return []
-        self.module.eval()
-        ids = Ragged.from_rows(rows)
-        with torch.no_grad():
-            batch = collate(self.module, ids, Ragged(ids.values >= 0, ids.offsets))
-            return [float(score) for score in batch.by_row(self.module(batch))]
-
     def _compare(self, golden: Mapping[str, Any], prompt: str) -> None:
         """Refuse a model that is not the one that was saved.
 
@@ -373,7 +350,7 @@ class Llm(Model):
         if prompt != self.encoder.fingerprint():
             raise ModelError("rows would get other tokens than in training; install the version that trained the model")
         self._golden = golden["rows"]
-        for before, now in zip(golden["scores"], self._score(self._golden), strict=True):
+        for before, now in zip(golden["scores"], score(self.module, self._golden), strict=True):
             if abs(before - now) > GOLDEN_TOLERANCE * abs(before) + 0.1:
                 raise ModelError(f"the loaded weights score a known row {now:.3f} instead of {before:.3f}")
 
@@ -383,12 +360,6 @@ class Llm(Model):
             return limit
         longest = self.answer_lengths.get(name)
         return ANSWER_TOKENS if longest is None else longest + longest // 4 + 8
-
-
-def _embedding_class() -> type[nn.Module]:
-    from torch import nn
-
-    return nn.Embedding
 
 
 def _importance(output: OutputFeature) -> float:

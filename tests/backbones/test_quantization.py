@@ -1,9 +1,14 @@
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from transformers import FalconConfig, FalconForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from declarlm.adapters import adapters
 from declarlm.backbones import Quantization, open_backbone
-from declarlm.core import ConfigError
+from declarlm.backbones.quantization import quantized_share
+from declarlm.core import ConfigError, ModelError
 
 IDS = torch.tensor([[1, 403, 407, 261, 378, 9, 5, 44]])
 # The sixteen levels of NF4: Dettmers et al., "QLoRA", 2023, appendix E.
@@ -122,6 +127,38 @@ def test_a_quantized_model_can_be_stored_and_opened_again(bits, copied, tmp_path
     base.tokenizer.save_pretrained(tmp_path / "stored")
     again = open_backbone(str(tmp_path / "stored")).load_causal()
     torch.testing.assert_close(again(IDS).logits, model(IDS).logits, rtol=0, atol=1e-6)
+
+
+def with_tokenizer_of(stories, folder, model):
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(Path(stories) / name, folder / name)
+    return open_backbone(str(folder))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_base_of_which_nothing_is_quantized_is_refused(bits, stories, tmp_path):
+    shape = {"vocab_size": 512, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    base = with_tokenizer_of(stories, tmp_path / "falcon", FalconForCausalLM(FalconConfig(**shape)))
+    with pytest.raises(ModelError) as caught:
+        base.load_causal(Quantization(bits=bits))
+    assert str(caught.value) == (
+        f"{base.name!r} (falcon) has no layer that can be quantized: its linear layers are of a kind of their own; "
+        "leave quantization out (and write adapter: lora), or choose another base_model"
+    )
+
+
+def test_the_share_of_quantized_weights_counts_the_experts_of_a_mixture(stories, tmp_path):
+    shape = {"vocab_size": 512, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = MixtralConfig(num_key_value_heads=2, intermediate_size=64, num_local_experts=4, **shape)
+    base = with_tokenizer_of(stories, tmp_path / "mixtral", MixtralForCausalLM(config))
+    model = base.load_causal(Quantization())
+    attention, experts, router = 4 * 32 * 32, 4 * 3 * 32 * 64, 4 * 32
+    assert quantized_share(model) == attention / (attention + experts + router)
+    adapted = adapters["qlora"].Config().build().attach(model, total_steps=10, seed=0)
+    assert quantized_share(adapted) == attention / (attention + experts + router)
+    assert quantized_share(open_backbone(stories).load_causal(Quantization(bits=8))) == 1.0
+    assert quantized_share(open_backbone(stories).load_causal()) == 0.0
 
 
 def test_the_section_takes_ludwigs_keys():

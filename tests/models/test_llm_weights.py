@@ -8,7 +8,10 @@ import pytest
 import torch
 from small_bases import save_tiny_llama
 
+from declarlm.adapters import adapters
+from declarlm.backbones import open_backbone
 from declarlm.config import load_config
+from declarlm.models.llm_weights import load_base
 
 TABLE = pd.DataFrame({"text": ["a good film", "a bad film"] * 6, "label": ["yes", "no"] * 6})
 
@@ -32,17 +35,35 @@ def made(base: str, tmp_path: Path, **sections: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("adapter", "trains", "dtype"),
+    ("settings", "trains", "dtype"),
     [
         (None, True, torch.float32),
-        ({"type": "lora", "bias_type": "all"}, True, torch.float32),
-        ({"type": "lora"}, True, torch.bfloat16),
+        ({"bias_type": "all"}, True, torch.float32),
+        ({}, True, torch.bfloat16),
         (None, False, torch.bfloat16),
     ],
 )
-def test_a_base_whose_weights_train_is_loaded_in_float32(
-    adapter: Any, trains: bool, dtype: torch.dtype, base: str, tmp_path: Path
-):
+def test_a_base_whose_weights_train_is_loaded_in_float32(settings: Any, trains: bool, dtype: torch.dtype, base: str):
     # Tensors of the device "meta" have a type and no memory; as on a GPU, a frozen base is bfloat16 there.
-    network = made(base, tmp_path, adapter=adapter)._load_base(trains, "meta")
+    adapter = None if settings is None else adapters["lora"].Config(**settings).build()
+    network = load_base(open_backbone(base), None, adapter, trains=trains, device="meta")
     assert {weight.dtype for weight in network.parameters()} == {dtype}
+
+
+def test_a_base_that_stays_large_in_spite_of_quantization_is_remarked_on(base: str, tmp_path: Path):
+    from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
+
+    shape = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"num_key_value_heads": 2, "intermediate_size": 64, "num_local_experts": 4}
+    MixtralForCausalLM(MixtralConfig(**shape)).save_pretrained(tmp_path / "mixtral")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "mixtral")
+
+    def remarks(name: str) -> list[str]:
+        model = made(name, tmp_path, adapter="qlora").build(total_steps=5, seed=0, device="cpu")
+        return model.remarks(model.encode(TABLE), len(TABLE))
+
+    assert remarks(base) == []
+    assert remarks(str(tmp_path / "mixtral")) == [
+        f"quantization reaches 14% of the weights of {tmp_path / 'mixtral'}; the rest, such as the experts of a "
+        "mixture, takes as much memory as without"
+    ]
