@@ -33,7 +33,7 @@ def load(
     place = torch.device(device)
     precision = _dtype(dtype, place)
     settings = _settings(backbone, quantization, precision)
-    model_class = _causal_class(backbone) if kind == "causal" else _encoder_class(backbone)
+    model_class = _causal_class(backbone) if kind == "causal" else encoder_class(backbone)
     # No attention is named, so transformers takes torch's own, or its plain one: check_base refused any other choice.
     try:
         model, report = model_class.from_pretrained(
@@ -118,7 +118,8 @@ def _causal_class(backbone: Backbone) -> Any:
     return AutoModelForCausalLM
 
 
-def _encoder_class(backbone: Backbone) -> Any:
+def encoder_class(backbone: Backbone) -> Any:
+    """Return the class of transformers that makes the model without a head, of two halves the reading one."""
     from transformers import AutoModel, AutoModelForTextEncoding
     from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 

@@ -124,9 +124,12 @@ class AutoTransformerEncoder(Encoder):
         return self.config.adapter.build()
 
     def _random_body(self) -> Any:
-        from transformers import AutoModel
+        import torch
 
-        return AutoModel.from_config(self.backbone.config).requires_grad_(False).eval()
+        from declarlm.backbones.loading import encoder_class
+
+        body = encoder_class(self.backbone).from_config(self.backbone.config, dtype=torch.float32)
+        return body.requires_grad_(False).eval()
 
     def _wrap(self, body: Any) -> nn.Module:
         from declarlm.layers.pretrained import PretrainedText

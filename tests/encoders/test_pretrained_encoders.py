@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from declarlm.core import ConfigError, ModelError
 from declarlm.encoders import encoders
@@ -110,6 +110,25 @@ def test_an_encoder_survives_saving(tiny_bert, tmp_path, settings):
     loaded = restored.load(tmp_path)
     torch.testing.assert_close(hidden(restored, loaded, TEXTS).pooled, hidden(encoder, module, TEXTS).pooled)
     assert (tmp_path / "body").exists() == (settings not in ({}, {"adapter": "lora"}))
+
+
+@pytest.mark.parametrize("family", ["t5", "mt5", "umt5"])
+@pytest.mark.parametrize("settings", [{}, {"trainable": True}, {"use_pretrained": False, "trainable": True}])
+def test_the_reading_half_of_a_t5_survives_saving(family, settings, tiny_bert, tmp_path):
+    shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
+    config = AutoConfig.for_model(family, vocab_size=len(AutoTokenizer.from_pretrained(tiny_bert)), **shape)
+    AutoModelForSeq2SeqLM.from_config(config).save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "base")
+    encoder, module = built(str(tmp_path / "base"), **settings)
+    assert type(module.body).__name__ == f"{family.upper()}EncoderModel"
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.requires_grad:
+                weight.add_(0.05)
+    encoder.save(module.eval(), tmp_path / "saved")
+    restored = encoder.config.build(encoder.State.load(encoder.state.dump()))
+    loaded = restored.load(tmp_path / "saved")
+    torch.testing.assert_close(hidden(restored, loaded, TEXTS).pooled, hidden(encoder, module, TEXTS).pooled)
 
 
 def test_another_model_must_not_take_the_place_of_the_frozen_one(tiny_bert, stories, tmp_path):
