@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from declarlm.backbones.find import BASE_FILES, CODE_FILES, find_folder
 from declarlm.backbones.libraries import import_libraries, reason
 from declarlm.backbones.trust import check_base
 from declarlm.core import ModelError
+from declarlm.core.digests import file_digest
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -32,8 +32,6 @@ _SHIFTED_POSITIONS = {
     *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "xmod", "longformer"),
     *("data2vec-text", "mpnet", "ibert", "luke", "esm", "lilt"),
 }
-_SAMPLE = 1 << 16
-_NUM_SAMPLES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +69,10 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the small files as a whole, and of the weights by header, size and evenly spaced samples."""
+        """Hash of all its files' content."""
         digest = hashlib.sha256()
         for path in sorted({path for pattern in BASE_FILES for path in self.folder.glob(pattern) if path.is_file()}):
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-            for part in _parts(path):
-                digest.update(part)
+            digest.update(f"{path.name} {file_digest(path)}\n".encode())
         return digest.hexdigest()
 
     def load_causal(
@@ -210,16 +206,3 @@ def _vocabulary(config: PretrainedConfig) -> int:
 
 def _ids(value: int | list[int] | None) -> list[int]:
     return [] if value is None else value if isinstance(value, list) else [value]
-
-
-def _parts(path: Path) -> Iterator[bytes]:
-    """Yield a small file as a whole, and of a large one the start and samples from all over it."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if path.suffix != ".safetensors" or size <= _SAMPLE * _NUM_SAMPLES:
-            yield file.read()
-            return
-        yield file.read(int.from_bytes(file.read(8), "little"))
-        for sample in range(_NUM_SAMPLES):
-            file.seek(sample * (size - _SAMPLE) // (_NUM_SAMPLES - 1))
-            yield file.read(_SAMPLE)

@@ -7,12 +7,11 @@ key names the weights, the settings and the rows, and it may be deleted at any t
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from declarlm.core.batching import by_length
+from declarlm.core.digests import cache_folder
 from declarlm.core.files import atomic_folder, verify_folder
 from declarlm.core.ragged import Ragged
 from declarlm.encoders.base import Encoder
@@ -75,11 +74,6 @@ def hidden_store(encoder: Encoder, module: nn.Module, rows: Ragged) -> HiddenSto
             compute(encoder, module, different, out)
             out.flush()
     return HiddenStore(np.load(folder / VECTORS, mmap_mode="r"), index)
-
-
-def cache_folder() -> Path:
-    """Return where everything lies that can be made again: ``$DECLARLM_CACHE``, or ``~/.cache/declarlm``."""
-    return Path(os.environ.get("DECLARLM_CACHE", "~/.cache/declarlm")).expanduser()
 
 
 def compute(encoder: Encoder, module: nn.Module, rows: Ragged, out: np.ndarray[Any, Any]) -> None:

@@ -6,12 +6,12 @@ larger than memory can be encoded.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from declarlm.core.digests import cache_folder
 from declarlm.core.files import atomic_folder, verify_folder
 from declarlm.core.ragged import Ragged
 
@@ -94,7 +94,7 @@ def cached_tokens(key: str, encode: Callable[[], Iterable[EncodedRows]]) -> Toke
     Raises:
         DiskError: If the disk is full, broken or read-only.
     """
-    folder = Path(os.environ.get("DECLARLM_CACHE", "~/.cache/declarlm")).expanduser() / "tokens" / key
+    folder = cache_folder() / "tokens" / key
     if verify_folder(folder):
         return open_tokens(folder)
     return write_tokens(folder, encode())

@@ -93,6 +93,21 @@ def test_the_fingerprint_follows_the_content(copied, stories):
     assert same.fingerprint != open_backbone(str(other)).fingerprint
 
 
+def test_the_fingerprint_sees_every_byte_of_large_weights(copied, stories):
+    folder = copied()
+    weights = folder / "model.safetensors"
+    with weights.open("ab") as file:
+        file.write(bytes(1 << 24))
+    before = open_backbone(str(folder)).fingerprint
+    for place in range(1 << 23, 1 << 24, 999_983):
+        with weights.open("rb+") as file:
+            file.seek(place)
+            file.write(b"\1")
+        after = open_backbone(str(folder)).fingerprint
+        assert after != before
+        before = after
+
+
 def test_an_unknown_architecture_is_named(copied):
     folder = copied({"model_type": "perceptron"})
     with pytest.raises(ModelError, match=r"config.json cannot be used: .*`perceptron`"):

@@ -3,9 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
+from declarlm.core.digests import cache_folder
 from declarlm.core.files import verify_folder
 from declarlm.data import hidden
-from declarlm.data.hidden import VECTORS, cache_folder, hidden_store
+from declarlm.data.hidden import VECTORS, hidden_store
 from declarlm.encoders import encoders
 
 TEXTS = ["Once upon a time", "a cat", "Once upon a time", "The end", "a cat"]
