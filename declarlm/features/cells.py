@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from decimal import Decimal
+import re
+from decimal import Decimal, InvalidOperation
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ Form = Literal["text", "bool", "int", "float"]
 
 # Beyond 2 ** 53 a float no longer holds every whole number.
 _WHOLE = 2.0**53
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
 def cell_text(value: Any) -> str:
@@ -40,6 +42,20 @@ def cell_text(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         return " ".join(value)
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
+
+
+def decimal_text(text: str, number: float) -> str:
+    """Return a cell's number without exponent, plus sign or bare point; ``number`` stands in for unusual spellings.
+
+    >>> decimal_text("1.50", 1.5), decimal_text(" .5", 0.5), decimal_text("1e-05", 1e-05)
+    ('1.50', '0.5', '0.00001')
+    """
+    if _DECIMAL.fullmatch(text):
+        return text
+    try:
+        return format(Decimal(text.strip()), "f")
+    except InvalidOperation:
+        return format(Decimal(repr(float(number))), "f")
 
 
 def as_texts(column: pd.Series) -> pd.Series:

@@ -8,7 +8,7 @@ from declarlm.core import DataError, Section, param
 from declarlm.decoders.base import Decoder, decoders
 from declarlm.encoders.base import Encoder, encoders
 from declarlm.features.base import Feature, InputFeature, OutputFeature, Raw, input_features, output_features, quote
-from declarlm.features.cells import as_numbers, as_texts, cell_text
+from declarlm.features.cells import as_numbers, as_texts, cell_text, decimal_text
 from declarlm.losses.base import Loss, losses
 
 if TYPE_CHECKING:
@@ -201,8 +201,9 @@ class NumberOutput(_Number, OutputFeature):
         return self.fill(self.read(column)).to_numpy()
 
     def answers(self, column: pd.Series) -> list[str]:
-        self.read(column)  # Every cell must be a number, but is written as the table writes it.
-        return list(as_texts(self.fill(as_texts(column))))
+        """Return the numbers as decimals, digit by digit as the table writes them; no other form can be generated."""
+        texts, numbers = as_texts(self.fill(as_texts(column))), self.fill(self.read(column))
+        return [decimal_text(text, number) for text, number in zip(texts, numbers, strict=True)]
 
     def raw(self, scores: np.ndarray[Any, Any]) -> Raw:
         import numpy as np

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,8 +91,25 @@ def test_predictions_are_clipped_by_either_decoder():
 
 
 def test_answers_are_written_as_the_table_writes_them():
-    assert number_output().fit(COLUMN).answers(pd.Series(["3.50", "1e3"])) == ["3.50", "1e3"]
+    assert number_output().fit(COLUMN).answers(pd.Series(["3.50", "-007"])) == ["3.50", "-007"]
     assert number_output().fit(COLUMN).answers(pd.Series([3.0, 0.25])) == ["3", "0.25"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "answer"),
+    [
+        ("1e3", "1000"),
+        (".5", "0.5"),
+        ("+3", "3"),
+        (" 4", "4"),
+        ("5.", "5"),
+        (1e-05, "0.00001"),
+        (1.5e20, "150000000000000000000"),
+        (Fraction(1, 4), "0.25"),
+    ],
+)
+def test_answers_have_no_form_that_cannot_be_generated(cell, answer):
+    assert number_output().fit(COLUMN).answers(pd.Series([cell])) == [answer]
 
 
 def test_an_answer_without_a_number_carries_the_reason():

@@ -1,18 +1,25 @@
 """Numbers that are written token by token."""
 
+import functools
 import re
 from types import SimpleNamespace
 
+import hypothesis
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers as hf
+from hypothesis import strategies
+from hypothesis.strategies import sampled_from
 from small_models import small
 
 from declarlm.core import ModelError
+from declarlm.features.base import output_features
 from declarlm.inference.constraints import NumberConstraint, number_constraint
 from declarlm.inference.generation import Generation, generate
 from declarlm.models.causal import build_causal
+from declarlm.prompts import Prompt, PromptEncoder
 
 NUMBER = re.compile(r" ?-?[0-9]+(\.[0-9]+)?")
 TEXTS = {3: " ", 4: "-", 5: ".", 6: "0", 7: "1", 8: " 12", 9: "3.", 10: ".5", 11: " -", 12: "-4"}
@@ -50,6 +57,36 @@ def test_a_real_tokenizer_writes_numbers(shared, name):
         assert constraint.allowed(state, 9)[STOP]
     words = tokenizer.encode("Once", add_special_tokens=False)
     assert not constraint.allowed(constraint.start(), 9)[words].any()
+
+
+FORMS = ("{!r}", "{:.3e}", "{:+.2f}", " {:.1f}", "{:g}")
+
+
+@pytest.mark.parametrize("name", ["stories260K", "tokenizers/gpt2"])
+@hypothesis.settings(deadline=None, max_examples=50)
+@hypothesis.given(
+    number=strategies.floats(allow_nan=False, allow_infinity=False) | strategies.integers(), form=sampled_from(FORMS)
+)
+def test_every_training_answer_can_be_generated(shared, name, number, form):
+    encoder, constraint = opened(shared / "models" / name)
+    output = output_features["number"].Config(name="size").build().without_rows()
+    for cell in (form.format(float(number)), number):
+        (answer,) = output.answers(pd.Series([cell]))
+        assert float(answer) == pytest.approx(float(cell))
+        ids = encoder.answer_ids("size", answer, last=True)
+        state = constraint.start()
+        for place, token in enumerate(ids):
+            assert constraint.allowed(state, len(ids) - place)[token], (answer, ids)
+            state = constraint.follow(state, token)
+
+
+@functools.cache
+def opened(folder):
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    names = {"inputs": ["text"], "outputs": ["size"], "columns": ["text"]}
+    prompt = Prompt(template="{text}\nSize:")
+    encoder = PromptEncoder(prompt, tokenizer=tokenizer, context_length=None, stop_ids=[STOP], bos_id=None, **names)
+    return encoder, number_constraint(tokenizer, encoder.stop_ids)
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 2.0}, {"num_beams": 2}], ids=str)
