@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from declarlm.core.ragged import Ragged
 from declarlm.features.base import OutputFeature, Raw
 from declarlm.inference.constraints import number_constraint
 from declarlm.inference.generation import Generation, generate
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from declarlm.models.llm import Llm
-
-NUMBER_TOKENS = 24
 
 
 def predict_llm(
@@ -28,17 +28,23 @@ def predict_llm(
     Raises:
         DataError: If a column is missing, or a row does not fit into the model's context.
     """
-    contexts = [row.tolist() for row in model.prompts(table).ids]
+    contexts = model.prompts(table).ids
     wanted = {output.name for output in (model.outputs if only is None else only)}
     raws: dict[str, Raw] = {}
     for place, output in enumerate(model.outputs):
         if wanted <= raws.keys():
             break
-        contexts = [context + list(model.encoder.literals[place]) for context in contexts]
+        literal = model.encoder.literals[place]
+        contexts = _extended(contexts, [literal] * len(contexts)) if literal else contexts
         read = _score if _is_scored(output) else _write
         raws[output.name], answers = read(model, place, output, contexts, generation)
-        contexts = [context + answer for context, answer in zip(contexts, answers, strict=True)]
+        contexts = _extended(contexts, answers)
     return {name: raw for name, raw in raws.items() if name in wanted}
+
+
+def _extended(contexts: Ragged, answers: Sequence[list[int]]) -> Ragged:
+    """Return each context with its answer behind it."""
+    return Ragged.from_rows([*context.tolist(), *answer] for context, answer in zip(contexts, answers, strict=True))
 
 
 def _is_scored(output: OutputFeature) -> bool:
@@ -47,7 +53,7 @@ def _is_scored(output: OutputFeature) -> bool:
 
 
 def _score(
-    model: Llm, place: int, output: OutputFeature, contexts: list[list[int]], _: Generation
+    model: Llm, place: int, output: OutputFeature, contexts: Ragged, _: Generation
 ) -> tuple[Raw, list[list[int]]]:
     """Return the probability of each label, and the tokens of the most probable one."""
     import numpy as np
@@ -66,7 +72,7 @@ def _score(
 
 
 def _write(
-    model: Llm, place: int, output: OutputFeature, contexts: list[list[int]], generation: Generation
+    model: Llm, place: int, output: OutputFeature, contexts: Ragged, generation: Generation
 ) -> tuple[Raw, list[list[int]]]:
     """Return the generated answers, and their tokens without the one that ended them."""
     is_number = output.config.type == "number"
@@ -78,7 +84,8 @@ def _write(
         settings=generation,
         stop_ids=stop_ids,
         pad_id=model.backbone.pad_id,
-        max_new_tokens=NUMBER_TOKENS if is_number else model.max_new_tokens(output.name, generation.max_new_tokens),
+        max_new_tokens=model.max_new_tokens(output, generation.max_new_tokens),
+        context_length=model.context_for(place),
         constraint=number_constraint(model.backbone.tokenizer, stop_ids) if is_number else None,
     )
     kept = [_until(ids, stop_ids) for ids in written]

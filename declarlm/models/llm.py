@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,7 +21,7 @@ from declarlm.features.base import InputFeature, OutputFeature
 from declarlm.features.cells import as_texts
 from declarlm.models.base import Model, part
 from declarlm.models.causal import build_causal, collate
-from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, pieces, without_dropped
+from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, check_separators, pieces, plain_encoder, without_dropped
 from declarlm.models.llm_weights import doubt_about_the_bits, load_base, score, weight_groups
 from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
 from declarlm.prompts.prompt import compile_prompt
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 WEIGHTS, ADAPTER, PROMPT, GOLDEN = "weights", "adapter", "prompt.json", "golden.json"
 GOLDEN_ROWS, GOLDEN_TOLERANCE = 2, 0.02  # rows that a loaded model must score as the saved one did
-ANSWER_TOKENS = 256  # most tokens of an answer where no training row shows how long one is
+ROWS_VERSION = 2  # Raise it when the same table becomes other rows than before.
+ANSWER_TOKENS, NUMBER_TOKENS = 256, 24  # most tokens of an answer where no training row shows how long one is
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Llm(Model):
         encoder: The one place where this model's tokens are made.
         module: The network, a ``CausalModel``.
         answer_lengths: Tokens of the longest answer of each output in training.
-        reserve: Tokens that a prompt leaves free for all that is answered.
+        reserve: Tokens that a prompt which must be cut leaves free for all that is answered.
+        least: Tokens that a prompt leaves free which is not cut.
     """
 
     module: CausalModel
@@ -75,7 +77,7 @@ class Llm(Model):
         self.outputs = [config.build() for config in sections.outputs]
         self.importance = {output.name: _importance(output) for output in self.outputs} or {"tokens": 1.0}
         self.answer_lengths: dict[str, int] = {}
-        self.reserve = 0
+        self.reserve = self.least = 0
         self._golden: list[list[int]] = []
         self._owns_weights = False  # whether the base's weights are this model's own
         self._is_new = False
@@ -127,9 +129,9 @@ class Llm(Model):
         for output in self.outputs:
             output.without_rows()
         self._make_encoder(columns)
-        answers = sum(self._longest_label(output) or ANSWER_TOKENS for output in self.outputs)
-        wanted = answers + sum(map(len, self.encoder.literals))
+        wanted = self._room(0, _unseen_tokens)
         self.reserve = wanted if self.max_length is None else min(wanted, self.max_length // 2)
+        self.least = self.reserve
         return self
 
     @property
@@ -185,6 +187,7 @@ class Llm(Model):
         rows = [list(row) for row in zip(*answers, strict=True)]
         overlong = self.sections.overlong
         encoded = self.encoder.encode(self.cells(table), rows, row_labels=list(table.index), overlong=overlong)
+        check_separators(encoded, self.encoder.literals, self.outputs, table)
         return without_dropped(encoded)
 
     def _cache_key(self, table: pd.DataFrame, *more: Any) -> str:
@@ -194,6 +197,7 @@ class Llm(Model):
             [feature.config.dump(), feature.state and feature.state.dump()] for feature in (*self.inputs, *self.outputs)
         ]
         parts = [
+            ROWS_VERSION,
             content,
             self.encoder.fingerprint(),
             self.backbone.fingerprint,
@@ -205,7 +209,9 @@ class Llm(Model):
 
     def prompts(self, table: pd.DataFrame) -> EncodedRows:
         """Return the rows of ``table`` without answers, with room left for them."""
-        return self.encoder.encode(self.cells(table), None, row_labels=list(table.index), reserve=self.reserve)
+        return self.encoder.encode(
+            self.cells(table), None, row_labels=list(table.index), reserve=self.reserve, least=self.least
+        )
 
     def _texts(self, table: pd.DataFrame) -> list[str]:
         source = self.inputs[0].config.source
@@ -220,23 +226,9 @@ class Llm(Model):
         size = min(filter(None, (length, self.max_length)), default=None)
         if size is None:
             raise ModelError("the base model states no context length; set trainer.sequence_length")
-        texts = self._texts(table)
-        return LlmRows(cached_tokens(self._cache_key(table, size), lambda: self._pieces(texts, size)))
-
-    def _pieces(self, texts: list[str], size: int) -> Iterator[EncodedRows]:
-        name = self.inputs[0].name
-        plain = PromptEncoder(
-            Prompt(chat=False),
-            tokenizer=self.backbone.tokenizer,
-            inputs=[name],
-            outputs=[],
-            context_length=None,
-            stop_ids=self.backbone.stop_ids,
-            bos_id=self.backbone.bos_id,
-            columns=[name],
-            text_outputs=[],
-        )
-        return pieces(plain, name, texts, size)
+        texts, name = self._texts(table), self.inputs[0].name
+        plain = plain_encoder(self.backbone, name)
+        return LlmRows(cached_tokens(self._cache_key(table, size), lambda: pieces(plain, name, texts, size)))
 
     def remarks(self, store: LlmRows, num_rows: int) -> list[str]:
         cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)
@@ -264,7 +256,7 @@ class Llm(Model):
     def learn_lengths(self, store: LlmRows) -> None:
         self._golden = [store.tokens.ids[row].tolist() for row in range(min(GOLDEN_ROWS, len(store)))]
         self.answer_lengths = {output.name: store.longest_answer(field) for field, output in enumerate(self.outputs)}
-        self.reserve = max([int(store.supervised.max()), *map(self._longest_label, self.outputs)])
+        self.reserve, self.least = store.room(self._room(0, lambda _: 0), self.max_length)
 
     def _longest_label(self, output: OutputFeature) -> int:
         """Return the most tokens that an answer with the longest label has, 0 for an output without labels."""
@@ -320,7 +312,7 @@ class Llm(Model):
         write_json(folder / GOLDEN, golden)
 
     def states(self) -> dict[str, Any]:
-        lengths = {"answers": self.answer_lengths, "reserve": self.reserve}
+        lengths = {"answers": self.answer_lengths, "reserve": self.reserve, "least": self.least}
         return {**super().states(), "columns": self._columns, "lengths": lengths}
 
     def restore(self, folder: Path, states: Mapping[str, Any], *, device: str) -> Self:
@@ -330,6 +322,7 @@ class Llm(Model):
         self.restore_features(states)
         self.answer_lengths = part(states, "lengths", "answers")
         self.reserve = part(states, "lengths").get("reserve", 0)
+        self.least = part(states, "lengths").get("least", self.reserve)
         self._make_encoder(part(states, "columns"))
         network: nn.Module = self.backbone.load_causal(self.sections.quantization, device=device)
         if self._adapter is not None:
@@ -354,12 +347,27 @@ class Llm(Model):
             if abs(before - now) > GOLDEN_TOLERANCE * abs(before) + 0.1:
                 raise ModelError(f"the loaded weights score a known row {now:.3f} instead of {before:.3f}")
 
-    def max_new_tokens(self, name: str, limit: int | str) -> int:
+    def max_new_tokens(self, output: OutputFeature, limit: int | str) -> int:
         """Return the most tokens that an answer may have: as asked, or a little more than training rows showed."""
         if isinstance(limit, int):
             return limit
-        longest = self.answer_lengths.get(name)
-        return ANSWER_TOKENS if longest is None else longest + longest // 4 + 8
+        longest = self.answer_lengths.get(output.name)
+        return _unseen_tokens(output) if longest is None else longest + longest // 4 + 8
+
+    def context_for(self, place: int) -> int | None:
+        """Return the most tokens with which output ``place`` leaves room for the outputs after it."""
+        context = self.backbone.context_length
+        return None if context is None else context - self._room(place + 1, lambda _: 1)
+
+    def _room(self, place: int, unlabelled: Callable[[OutputFeature], int]) -> int:
+        """Return the most tokens that outputs from ``place`` on take; those without labels take ``unlabelled``."""
+        answers = sum(self._longest_label(output) or unlabelled(output) for output in self.outputs[place:])
+        return answers + sum(map(len, self.encoder.literals[place:]))
+
+
+def _unseen_tokens(output: OutputFeature) -> int:
+    """Return the most tokens of an answer where no training row shows how long one is."""
+    return NUMBER_TOKENS if output.config.type == "number" else ANSWER_TOKENS
 
 
 def _importance(output: OutputFeature) -> float:

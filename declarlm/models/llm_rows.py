@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from declarlm.core import DataError
 from declarlm.core.ragged import Ragged
+from declarlm.features.cells import cell_text
 from declarlm.models.causal import count_supervised
-from declarlm.prompts import ANSWER, EncodedRows, PromptEncoder
+from declarlm.prompts import ANSWER, EncodedRows, Prompt, PromptEncoder
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
+    from declarlm.backbones import Backbone
     from declarlm.data.token_store import TokenStore
+    from declarlm.features.base import OutputFeature
 
 CHUNK_ROWS = 10_000
+USUAL_ANSWERS = 0.95  # share of the training answers for which a prompt that must be cut leaves room
 
 
 class LlmRows:
@@ -40,6 +46,25 @@ class LlmRows:
         answer = Ragged((fields.values == field) & (roles.values == ANSWER), fields.offsets)
         return max(int(row.sum()) for row in answer)
 
+    def room(self, labels: int, limit: int | None) -> tuple[int, int]:
+        """Return how many tokens a prompt leaves free: one that must be cut, and one that is not.
+
+        A prompt that is as long as an uncut one in training stays whole, so that both are the same tokens; and one
+        very long answer does not shorten the prompts of all other rows.
+
+        Args:
+            labels: Tokens of the longest answer if every output with labels has its longest one.
+            limit: Most tokens of a row.
+        """
+        import numpy as np
+
+        usual = max(labels, int(np.quantile(self.supervised, USUAL_ANSWERS, method="lower")))
+        whole = self.tokens.num_cut == 0
+        if limit is None or not whole.any():
+            return usual, usual
+        longest_prompt = int((self.costs - self.supervised)[whole].max())
+        return usual, max(labels, min(usual, limit - longest_prompt))
+
 
 def without_dropped(encoded: EncodedRows) -> EncodedRows:
     """Return the rows that fit."""
@@ -50,6 +75,51 @@ def without_dropped(encoded: EncodedRows) -> EncodedRows:
     kept = np.flatnonzero(~encoded.dropped)
     ids, roles, fields = (part.take(kept) for part in (encoded.ids, encoded.roles, encoded.fields))
     return EncodedRows(ids, roles, fields, num_cut=encoded.num_cut[kept], dropped=encoded.dropped[kept])
+
+
+def check_separators(
+    encoded: EncodedRows, literals: Sequence[Sequence[int]], outputs: Sequence[OutputFeature], table: pd.DataFrame
+) -> None:
+    """Refuse free text that holds the token at which it would end: the first one of what stands before the next output.
+
+    Args:
+        encoded: The rows of ``table``.
+        literals: Tokens before each output.
+        outputs: In the order of the answer.
+        table: Where the answers come from.
+
+    Raises:
+        DataError: With the first such row, how many there are, and what to write instead.
+    """
+    import numpy as np
+
+    for place, (output, literal) in enumerate(zip(outputs[:-1], literals[1:], strict=True)):
+        found = np.flatnonzero((encoded.fields.values == place) & (encoded.ids.values == literal[0]))
+        rows = np.unique(np.searchsorted(encoded.fields.offsets, found, side="right") - 1)
+        if output.config.type == "text" and len(rows):
+            row, name = int(rows[0]), output.config.source
+            raise DataError(
+                f"{cell_text(table[name].iloc[row])[:60]!r} holds what separates it from the output "
+                f"{outputs[place + 1].name!r} ({len(rows)} of {len(table)} rows do), so it could not be written to its "
+                "end; write prompt.answer with another separator, or make it the last output",
+                column=name,
+                row=table.index[row],
+            )
+
+
+def plain_encoder(backbone: Backbone, name: str) -> PromptEncoder:
+    """Return what makes the tokens of the raw text ``name``, without a prompt around it."""
+    return PromptEncoder(
+        Prompt(chat=False),
+        tokenizer=backbone.tokenizer,
+        inputs=[name],
+        outputs=[],
+        context_length=None,
+        stop_ids=backbone.stop_ids,
+        bos_id=backbone.bos_id,
+        columns=[name],
+        text_outputs=[],
+    )
 
 
 def pieces(encoder: PromptEncoder, name: str, texts: Sequence[str], size: int) -> Iterator[EncodedRows]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.core import DataError, ModelError
 from declarlm.prompts.answers import Answers
@@ -15,6 +15,9 @@ from declarlm.prompts.prompt import Prompt, compile_prompt
 from declarlm.prompts.rows import EncodedRows, Span, concatenated, encoded_rows
 from declarlm.prompts.segments import Segment, cell_text
 from declarlm.prompts.tokenization import Place, Tokenization
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _VERSION = 1  # Raise it when the same prompt and row give other tokens than before.
 _BLOCK_ROWS = 1000
@@ -87,6 +90,7 @@ class PromptEncoder:
         row_labels: Sequence[object] | None = None,
         overlong: Literal["cut", "error", "drop"] = "cut",
         reserve: int = 0,
+        least: int | None = None,
     ) -> EncodedRows:
         """Return the tokens of rows.
 
@@ -96,10 +100,11 @@ class PromptEncoder:
             row_labels: Names of the rows in errors.
             overlong: Rows that are too long lose text of their cells; one that still does not fit is an error, or
                 is dropped ("drop"). "error" refuses every row that is too long.
-            reserve: Tokens to leave free for an answer that is to be predicted.
+            reserve: Tokens to leave free for an answer that is to be predicted, in a prompt that must be cut.
+            least: Tokens for an answer that a prompt leaves free if it is not cut; by default also ``reserve``.
 
         Raises:
-            DataError: If a column is missing, a cell cannot be written, or a row does not fit.
+            DataError: If a column is missing, a cell cannot be written, a prompt is empty, or a row does not fit.
         """
         labels = range(len(cells)) if row_labels is None else row_labels
         blocks = []
@@ -107,7 +112,8 @@ class PromptEncoder:
         for start in range(0, max(1, len(cells)), _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
             block_answers = None if answers is None else answers[block]
-            blocks.append(self._fitted(cells[block], block_answers, labels[block], overlong, reserve)[1])
+            room = (reserve, reserve if least is None else least)
+            blocks.append(self._fitted(cells[block], block_answers, labels[block], overlong, room)[1])
         return concatenated(blocks)
 
     def answer_ids(self, field: str, text: str, *, last: bool) -> list[int]:
@@ -127,7 +133,7 @@ class PromptEncoder:
         self, cells: Sequence[Mapping[str, Any]], answers: Sequence[Sequence[str]] | None = None, *, reserve: int = 0
     ) -> list[list[Span]]:
         """Return rows as they will be tokenized, cut if they are too long, in stretches of one role each."""
-        prompts, _ = self._fitted(cells, answers, range(len(cells)), "cut", reserve)
+        prompts, _ = self._fitted(cells, answers, range(len(cells)), "cut", (reserve, reserve))
         stop = Span(self._tokenizer.decode([self.stop_id]), "stop")
         previews = []
         for index, segments in enumerate(prompts):
@@ -215,9 +221,9 @@ class PromptEncoder:
         answers: Sequence[Sequence[str]] | None,
         labels: Sequence[object],
         overlong: str,
-        reserve: int,
+        room: tuple[int, int],
     ) -> tuple[list[list[Segment]], EncodedRows]:
-        """Return the prompts as they fit, and the encoded rows."""
+        """Return the prompts as they fit, and the encoded rows; ``room`` is ``reserve`` and ``least``."""
         import numpy as np
 
         self._check_columns(cells)
@@ -233,10 +239,12 @@ class PromptEncoder:
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
         dropped = np.zeros(len(cells), dtype=bool)
         if self.context_length is not None:
-            rooms = [self.context_length - (len(tail) or reserve) for tail, _ in tails]
-            for index in self._shorten(prompts, ids, rooms, labels, overlong):
+            rooms, most = ([self.context_length - (len(tail) or free) for tail, _ in tails] for free in room)
+            waiting = [index for index, row in enumerate(ids) if len(row) > most[index]]
+            for index in self._shorten(prompts, ids, waiting, rooms, labels, overlong):
                 dropped[index] = True
                 prompts[index], ids[index], tails[index] = [], [], ([], b"")
+        self._check_prompts(ids, dropped, labels)
         num_cut = lengths - [len(row) for row in ids]
         num_cut[dropped] = 0
         return prompts, encoded_rows(ids, tails, num_cut, dropped)
@@ -245,13 +253,13 @@ class PromptEncoder:
         self,
         prompts: list[list[Segment]],
         ids: list[list[int]],
+        waiting: list[int],
         rooms: Sequence[int],
         labels: Sequence[object],
         overlong: str,
     ) -> list[int]:
-        """Cut prompts and their ids in place to ``rooms``; return the rows for which that is impossible."""
+        """Cut the ``waiting`` prompts and their ids in place to ``rooms``; return those where that is impossible."""
         hopeless: list[int] = []
-        waiting = [index for index, room in enumerate(rooms) if len(ids[index]) > room]
         if waiting and overlong == "error":
             raise self._too_long(labels[waiting[0]], len(ids[waiting[0]]), rooms[waiting[0]], "prompt")
         while waiting:
@@ -269,6 +277,16 @@ class PromptEncoder:
                 ids[index] = row
             waiting = [index for index in cut_rows if len(ids[index]) > rooms[index]]
         return hopeless
+
+    def _check_prompts(self, ids: list[list[int]], dropped: np.ndarray[Any, Any], labels: Sequence[object]) -> None:
+        """Refuse a prompt without tokens, from which nothing can be predicted; raw text needs no prompt."""
+        for row, is_dropped, label in zip(ids, dropped.tolist(), labels, strict=True):
+            if self._outputs and not row and not is_dropped:
+                raise DataError(
+                    "the prompt is empty, and the base model has no token that begins a text; write some text of your "
+                    "own into prompt.template, or leave the row out",
+                    row=label,
+                )
 
     def _too_long(self, label: object, length: int, room: int, part: str) -> DataError:
         limit = self.context_length or 0

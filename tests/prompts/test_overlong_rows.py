@@ -116,3 +116,25 @@ def test_chat_rows_are_cut_inside_the_message(shared: Path) -> None:
     text = tokenizer.decode(row.ids)
     assert text.startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nword word")
     assert text.endswith("word<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>")
+
+
+@pytest.mark.parametrize("answers", [[["good"], ["good"]], None])
+def test_a_prompt_without_tokens_is_refused(stories_tokenizer, answers):
+    encoder = make_encoder(stories_tokenizer, {"template": "{text}"}, bos_id=None)
+    with pytest.raises(DataError) as error:
+        encoder.encode([{"text": "a"}, {"text": ""}], answers, row_labels=["x", "y"])
+    assert str(error.value) == (
+        "row y: the prompt is empty, and the base model has no token that begins a text; "
+        "write some text of your own into prompt.template, or leave the row out"
+    )
+    begun = make_encoder(stories_tokenizer, {"template": "{text}"}, bos_id=1)
+    assert begun.encode([{"text": ""}], None)[0].ids == [1]
+
+
+def test_only_a_prompt_that_must_be_cut_leaves_all_the_room(stories_tokenizer):
+    encoder = make_encoder(stories_tokenizer, context_length=100)
+    cells = [{"text": "word " * count} for count in range(1, 60)]
+    whole = make_encoder(stories_tokenizer, context_length=None).encode(cells, None).ids.lengths
+    kept = encoder.encode(cells, None, reserve=40, least=10).ids.lengths
+    assert set(kept[whole <= 90] - whole[whole <= 90]) == {0}
+    assert 50 < kept[whole > 90].max() <= 60
