@@ -124,6 +124,12 @@ class AdaloraAdapter(LowRankAdapter):
         elif settings.rank_pattern is not None:
             tuner.rankallocator.mask_using_rank_pattern(tuner.model, settings.rank_pattern)
 
+    def settled(self, module: nn.Module) -> bool:
+        """Return whether the last rank was taken: until then, the layers have more ranks than they may keep."""
+        tuner: Any = module.base_model
+        is_last = tuner.peft_config["default"].rank_pattern is not None and not tuner.rankallocator.exp_avg_ipt
+        return is_last or not self._allocates
+
     def state(self, module: nn.Module) -> dict[str, Tensor]:
         import torch
 

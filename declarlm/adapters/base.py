@@ -79,6 +79,10 @@ class Adapter:
     def after_step(self, module: nn.Module, step: int) -> None:
         """Follow an optimizer step, while its gradients are still there; the first step is 1."""
 
+    def settled(self, module: nn.Module) -> bool:
+        """Return whether the adapter has the shape that training promises, so that it may be kept as the best."""
+        return True
+
     def state(self, module: nn.Module) -> dict[str, Tensor]:
         """Return what a resumed run needs beside the trained weights."""
         return {}
@@ -119,6 +123,10 @@ class BoundAdapter:
     def after_step(self, step: int) -> None:
         """Follow an optimizer step, before its gradients are cleared."""
         self.adapter.after_step(self.module, step)
+
+    def settled(self) -> bool:
+        """Return whether the present weights may be kept as the best, and training may stop early."""
+        return self.adapter.settled(self.module)
 
     def state(self) -> dict[str, Tensor]:
         """Return what a resumed run needs beside the trained weights."""

@@ -331,6 +331,8 @@ class Trainer:
             return True
         if self.metric not in metrics:
             raise RunError(f"no metric is named {self.metric!r}, choose from: {', '.join(sorted(metrics))}")
+        if not all(hook.settled() for hook in self.hooks):
+            return False
         value = metrics[self.metric]
         sign = 1 if self.goal == "maximize" else -1
         if math.isfinite(value) and (state.best_value is None or sign * value > sign * state.best_value):

@@ -44,6 +44,10 @@ class Hook(Protocol):
         """Act after ``step`` optimizer steps (from 1), while the gradients are still there."""
         ...
 
+    def settled(self) -> bool:
+        """Return whether the present weights may be kept as the best, and training may stop early."""
+        ...
+
     def state(self) -> Mapping[str, Tensor]:
         """Return what a checkpoint must hold beside the trainable weights."""
         ...

@@ -36,14 +36,16 @@ def test_ranks_fall_between_the_first_and_the_last_phase(tiny, batch):
     adapter = adalora(tinit=0.2, tfinal=0.3)
     module = adapter.attach(tiny("llama"), total_steps=STEPS, seed=0)
     optimizer = optimizer_of(adapter, module)
-    ranks = []
+    ranks, settled = [], []
     for step in range(1, STEPS + 1):
         train(adapter, module, batch, optimizer, [step])
+        settled.append(adapter.settled(module))
         ranks.append(sum(int((layer != 0).sum()) for layer in entries(module)) / len(entries(module)))
     assert ranks[:4] == [6.0] * 4
     assert ranks == sorted(ranks, reverse=True)
     assert ranks[13:] == [4.0] * 7
     assert 4 < ranks[6] < 6
+    assert settled == [False] * 13 + [True] * 7
 
 
 def test_an_adapted_layer_is_the_formula_with_alpha_over_the_target_rank(tiny):
@@ -95,6 +97,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(stop, tiny, batch):
     resumed.load_state_dict(saved, strict=False)
     fresh.load_state_dict(moments)
     again.restore(resumed, state)
+    assert again.settled(resumed) == (stop >= 14)
     train(again, resumed, batch, fresh, range(stop + 1, STEPS + 1))
 
     expected = whole[1].state_dict()

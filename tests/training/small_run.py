@@ -64,6 +64,9 @@ class Counter:
     def after_step(self, step: int) -> None:
         self.count = self.count + 1
 
+    def settled(self) -> bool:
+        return True
+
     def state(self) -> dict[str, Tensor]:
         return {"count": self.count}
 

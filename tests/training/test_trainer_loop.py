@@ -2,14 +2,19 @@
 
 import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from small_run import Counter, Tokens, assert_same, make_model, make_trainer, weights_of
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from declarlm.adapters import adapters
+from declarlm.adapters.base import BoundAdapter
 from declarlm.core import RunError
 from declarlm.core.files import append_json_line, read_json_lines
 from declarlm.training import parameter_groups
@@ -122,6 +127,9 @@ def test_the_extra_loss_of_a_hook_counts_once_a_step(tmp_path: Path):
         def after_step(self, step: int) -> None:
             self.steps.append((step, self.weight.grad is not None))
 
+        def settled(self) -> bool:
+            return True
+
         def state(self) -> dict[str, torch.Tensor]:
             return {}
 
@@ -192,6 +200,52 @@ def test_the_best_weights_are_restored_and_training_stops_early(tmp_path: Path):
     assert_same(weights_of(trainer.module), kept[10])
     assert hook.count.item() == 10
     assert not trainer.module.training
+
+
+def test_nothing_is_the_best_and_nothing_stops_early_before_the_hooks_are_settled(tmp_path: Path):
+    class Late(Counter):
+        def settled(self) -> bool:
+            return bool(self.count >= 15)
+
+    scores = iter([0.9, 0.8, 0.7, 0.5, 0.6, 0.3, 0.2, 0.1])
+    trainer = make_trainer(
+        tmp_path,
+        {"epochs": 8, "early_stop": 2},
+        evaluate=lambda: {"accuracy": next(scores)},
+        goal="maximize",
+        metric="accuracy",
+        hooks=[Late()],
+    )
+    assert [evaluation.is_best for evaluation in trainer.fit()] == [False, False, True, False, False]
+    assert trainer.state.best_step == 15
+
+
+def test_adalora_ends_at_its_budget_though_an_earlier_evaluation_was_better(tmp_path: Path):
+    class Rows(Tokens):
+        def losses(self, module: nn.Module, rows: np.ndarray[Any, Any]) -> Mapping[str, torch.Tensor]:
+            return super().losses(lambda ids: module(input_ids=ids).logits, rows)  # type: ignore[arg-type]
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    base = LlamaForCausalLM(LlamaConfig(vocab_size=16, **shape)).requires_grad_(False)
+    adapter = adapters["adalora"].Config(r=2).build()
+    module = adapter.attach(base, total_steps=40, seed=0)
+    scores = iter([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
+    trainer = make_trainer(
+        tmp_path,
+        {"train_steps": 40, "eval_steps": 5, "early_stop": 1},
+        module=module,
+        workload=Rows(),
+        parameter_groups=adapter.parameter_groups(module, 1e-2),
+        evaluate=lambda: {"accuracy": next(scores)},
+        goal="maximize",
+        metric="accuracy",
+        hooks=[BoundAdapter(adapter, module)],
+    )
+    assert [evaluation.step for evaluation in trainer.fit()] == [5, 10, 15, 20, 25, 30, 35]
+    assert trainer.state.best_step == 30
+    ranks = [int((weight != 0).sum()) for name, weight in module.named_parameters() if ".lora_E." in name]
+    assert sum(ranks) == 2 * len(ranks)
 
 
 def test_an_unknown_metric_is_an_error_that_names_the_known(tmp_path: Path):
