@@ -1,12 +1,14 @@
 """Vectors of a frozen encoder: computed once for each different row, kept on disk, found by content.
 
 A frozen encoder gives the same vector for the same row in every epoch, trial and run, so the store is a cache: its
-key names the weights, the settings and the rows, and it may be deleted at any time.
+key names the weights, the settings and the rows, and it may be deleted at any time. It is float32 whatever the
+precision of the training that first needs it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ VECTORS = "vectors.npy"
 TOKENS_ON_CPU, TOKENS_ON_GPU = 1024, 32768
 # Fewer rows, such as those of one request to a server, are not worth a folder.
 KEPT_FROM = 64
+REMEMBERED = 8  # sets of rows whose vectors are found again without looking at the disk
+FORMAT = "2 float32"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,29 +55,49 @@ class HiddenStore:
         return np.ascontiguousarray(self.vectors[self.index[rows]])
 
 
-def hidden_store(encoder: Encoder, module: nn.Module, rows: Ragged) -> HiddenStore:
+def hidden_store(
+    encoder: Encoder, module: nn.Module, rows: Ragged, recent: MutableMapping[str, np.ndarray[Any, Any]]
+) -> HiddenStore:
     """Return the vectors that a frozen encoder's module gives for ``rows``, computing only what is not cached.
 
-    A cached store that is incomplete or damaged is made again; one of few rows is not cached.
+    A cached store that is incomplete or damaged is made again; one of few rows stays in memory.
+
+    Args:
+        encoder: The encoder, whose vectors never change.
+        module: What it built.
+        rows: Rows as the encoder transformed them.
+        recent: The last vectors by their key, which an evaluation after each epoch needs again; kept up to date.
 
     Raises:
         DiskError: If the disk is full, broken or read-only.
     """
+    index, different = _different(rows)
+    key = _key(encoder.fingerprint(module), different)
+    if key not in recent:
+        vectors = _vectors(encoder, module, different, key)
+        while len(recent) >= REMEMBERED:
+            del recent[next(iter(recent))]
+        recent[key] = vectors
+    return HiddenStore(recent[key], index)
+
+
+def _vectors(encoder: Encoder, module: nn.Module, different: Ragged, key: str) -> np.ndarray[Any, Any]:
+    """Return the vector of each row, from the disk if they are there."""
     import numpy as np
 
-    index, different = _different(rows)
     shape = (len(different), int(module.width))  # type: ignore[arg-type]
     if len(different) < KEPT_FROM:
         vectors = np.zeros(shape, dtype=np.float32)
         compute(encoder, module, different, vectors)
-        return HiddenStore(vectors, index)
-    folder = cache_folder() / "hidden" / _key(encoder.fingerprint(module), different)
+        return vectors
+    folder = cache_folder() / "hidden" / key
     if not verify_folder(folder):
         with atomic_folder(folder) as temporary:
             out = np.lib.format.open_memmap(temporary / VECTORS, mode="w+", dtype=np.float32, shape=shape)
             compute(encoder, module, different, out)
             out.flush()
-    return HiddenStore(np.load(folder / VECTORS, mmap_mode="r"), index)
+    kept: np.ndarray[Any, Any] = np.load(folder / VECTORS, mmap_mode="r")
+    return kept
 
 
 def compute(encoder: Encoder, module: nn.Module, rows: Ragged, out: np.ndarray[Any, Any]) -> None:
@@ -83,7 +107,7 @@ def compute(encoder: Encoder, module: nn.Module, rows: Ragged, out: np.ndarray[A
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
     was_training = module.training
     module.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for batch in by_length(rows.lengths, token_budget(device)):
             inputs = {name: values.to(device) for name, values in encoder.collate(rows.take(batch)).items()}
             out[batch] = module(**inputs).pooled.float().cpu().numpy()
@@ -106,7 +130,7 @@ def _different(rows: Ragged) -> tuple[np.ndarray[Any, Any], Ragged]:
 
 
 def _key(fingerprint: str, rows: Ragged) -> str:
-    digest = hashlib.sha256(fingerprint.encode())
+    digest = hashlib.sha256(f"{FORMAT} {fingerprint}".encode())
     digest.update(rows.offsets.tobytes())
     digest.update(rows.values.tobytes())
     return digest.hexdigest()

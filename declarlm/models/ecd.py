@@ -76,6 +76,7 @@ class Ecd(Model):
         self.outputs: list[OutputFeature] = [config.build() for config in sections.outputs]
         self.encoders: dict[str, Encoder] = {}
         self.losses_of: dict[str, Loss] = {}
+        self._recent_vectors: dict[str, np.ndarray[Any, Any]] = {}
         self._leader = {feature.name: feature.config.tied or feature.name for feature in self.inputs}
 
     def check_columns(self, table: pd.DataFrame) -> None:
@@ -135,7 +136,7 @@ class Ecd(Model):
                 costs += encoder.costs(inputs[feature.name])
         return EcdStore(inputs, targets, np.maximum(costs, 1))
 
-    def remarks(self, store: EcdStore, num_rows: int) -> list[str]:
+    def cut_rows(self, store: EcdStore, num_rows: int) -> list[str]:
         found = []
         for feature in self.inputs:
             limit = self._encoder(feature.name).max_length
@@ -224,7 +225,7 @@ class Ecd(Model):
         """Return the vectors of a frozen encoder, computed when they are first needed."""
         if name not in store.vectors:
             module = self.module.encoders[self.module.encoder_of[name]]
-            store.vectors[name] = hidden_store(self._encoder(name), module, store.inputs[name])
+            store.vectors[name] = hidden_store(self._encoder(name), module, store.inputs[name], self._recent_vectors)
         return store.vectors[name]
 
     def parameter_groups(self, learning_rate: float | Literal["auto"]) -> list[dict[str, Any]]:

@@ -124,6 +124,16 @@ def test_a_frozen_encoder_runs_once_and_gives_the_same_losses(stories, monkeypat
     assert len(list((cache_folder() / "hidden").iterdir())) == 1
 
 
+def test_few_rows_are_encoded_once_for_loss_and_predictions(stories):
+    model = fitted(inputs=[frozen_input(stories)])
+    calls = []
+    model.module.encoders[0].register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(2):
+        model.losses(model.encode(TABLE), np.arange(ROWS))
+        model.predict(model.encode_inputs(TABLE))
+    assert len(calls) == 1
+
+
 def test_tied_inputs_share_words_and_weights():
     table = pd.DataFrame({"a": ["x y", "y"], "b": ["z y", "x z"], "same": [0.5, 1.5]})
     inputs = [
