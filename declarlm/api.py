@@ -196,8 +196,8 @@ class DeclarLM:
         raws = predict_rows(model, table, self._generation(generation))
         return prediction_table(model.outputs, raws, table.index)
 
-    def evaluate(self, dataset: Any) -> EvaluationResult:
-        """Return metrics and predictions on rows whose answers are known.
+    def evaluate(self, dataset: Any, *, generation: Mapping[str, Any] | None = None) -> EvaluationResult:
+        """Return metrics and predictions on rows whose answers are known; ``generation`` is as for ``predict``.
 
         Raises:
             DataError: If a column is missing or a cell cannot be read.
@@ -205,14 +205,14 @@ class DeclarLM:
         """
         table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
         self._ready(table)
-        return self._evaluate(table)
+        return self._evaluate(table, generation)
 
-    def _evaluate(self, table: pd.DataFrame) -> EvaluationResult:
+    def _evaluate(self, table: pd.DataFrame, generation: Mapping[str, Any] | None = None) -> EvaluationResult:
         model = self._ready(table)
         objective = self.config.trainer.build()
         judged = model.labelled(table)
         metrics = {"combined": mean_losses(model, objective.store(model, table.iloc[judged]))}
-        raws = predict_rows(model, table, self._generation(None))
+        raws = predict_rows(model, table, self._generation(generation))
         known = {name: raw.take(judged) for name, raw in raws.items()}
         metrics.update(measure(model.outputs, table.iloc[judged], known))
         return EvaluationResult(metrics, prediction_table(model.outputs, raws, table.index))

@@ -1,15 +1,16 @@
-"""The command line as a whole: its verbs, Ludwig's spellings of its flags, and its exit codes."""
+"""The command line as a whole: its verbs and its exit codes."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
 
-from declarlm.cli import before, work
+from declarlm.cli import before, options, work
+from declarlm.cli.ludwig import translated
 from declarlm.cli.output import say
 from declarlm.core.errors import DeclarlmError
 
@@ -33,26 +34,18 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": work.evaluate,
     "predict": work.predict,
 }
-for name, verb in VERBS.items():
-    app.command(name)(verb)
-
-# What people who come from Ludwig type. An empty name makes the value an argument: --model_path RUN is RUN.
-LUDWIG_FLAGS = {
-    "--training_set": "--dataset",
-    "--validation_set": "--validation",
-    "--test_set": "--test",
-    "--output_directory": "--output",
-    "-od": "--output",
-    "--experiment_name": "--name",
-    "--model_name": "--name",
-    "--random_seed": "--seed",
-    "-rs": "--seed",
-    "--model_path": "",
-    "-m": "",
-    "--model_resume_path": "",
-    "-mrp": "",
-    "--base_model": "--base-model",
+_NO_CONFIG = {"set_": "there is no config to change here"}
+REFUSED = {
+    "init": {"set_": "edit the file that is written"},
+    "schema": _NO_CONFIG,
+    "list": _NO_CONFIG,
+    "resume": {
+        "set_": "a training goes on with the config that it began with; train a new run to change it",
+        "seed": "a training goes on with the seed that it began with; train a new run to change it",
+    },
 }
+for name, verb in VERBS.items():
+    app.command(name)(options.everywhere(verb, REFUSED.get(name, {})))
 
 
 def _show_version(wanted: bool) -> None:
@@ -78,19 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # What the next program reads is UTF-8, whatever the locale says.
             stream.reconfigure(errors="backslashreplace", encoding=None if stream.isatty() else "utf-8")
     try:
-        app(args=list(_translated(sys.argv[1:] if arguments is None else arguments)), prog_name="declarlm")
+        app(args=translated(sys.argv[1:] if arguments is None else arguments), prog_name="declarlm")
     except DeclarlmError as error:
         say(str(error))
         sys.exit(error.exit_code)
-
-
-def _translated(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments with Ludwig's flags replaced."""
-    for argument in arguments:
-        flag, equals, value = argument.partition("=")
-        if flag not in LUDWIG_FLAGS:
-            yield argument
-        elif LUDWIG_FLAGS[flag]:
-            yield LUDWIG_FLAGS[flag] + equals + value
-        elif equals:
-            yield value

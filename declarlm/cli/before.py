@@ -20,31 +20,46 @@ def init(
     base_model: Annotated[
         str | None, typer.Option("--base-model", help="Tune this language model: an id, a folder or 'starter'.")
     ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
     offline: options.Offline = False,
 ) -> None:
     """Write a first config for a data file, with comments."""
     go_offline(offline)
     from declarlm.core.files import write_text
+    from declarlm.core.strict_yaml import parse_yaml
     from declarlm.data.tables import read_table
     from declarlm.planning.init import first_config
 
     if output is not None and output.exists():
         raise typer.BadParameter(f"{output} exists; choose another file", param_hint="--output")
     text = first_config(read_table(data), target, source=data, base_model=base_model)
-    if output is None:
+    if output is not None:
+        write_text(output, text)
+        if not quiet:
+            say(f"{output} is written; next: declarlm train -c {output} --dataset {data}")
+    if as_json:
+        print_json(parse_yaml(text).data)
+    elif output is None:
         sys.stdout.write(text)
-        return
-    write_text(output, text)
-    say(f"{output} is written; next: declarlm train -c {output} --dataset {data}")
 
 
-def validate(config: options.Config, set_: options.Set = None, as_json: options.Json = False) -> None:
+def validate(
+    config: options.Config,
+    set_: options.Set = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
     """Check a config and name everything that is wrong."""
     from declarlm.config import ModelConfig, read_config
+    from declarlm.core.device import check_device
 
-    document = read_config(config, set_)
+    document = read_config(config, options.changes(set_, seed=seed))
     loaded = ModelConfig.load(document.data, source=document, problems=document.problems)
-    for note in document.notes:
+    check_device(device)
+    for note in () if quiet else document.notes:
         say(f"{config}: {note}")
     if as_json:
         print_json(loaded.dump())
@@ -93,17 +108,21 @@ def preview(
     config: options.Config,
     dataset: options.Dataset,
     rows: Annotated[int, typer.Option("--rows", "-n", help="Rows to show.", min=1)] = 3,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Mark where one token ends and the next begins.")] = False,
     set_: options.Set = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     offline: options.Offline = False,
 ) -> None:
     """Show prompts, their tokens, and what is learned."""
     go_offline(offline)
-    previews = make_model(config, set_, quiet=quiet).preview(dataset, rows=rows)
+    model = make_model(config, options.changes(set_, seed=seed), device=device, quiet=quiet)
+    previews = model.preview(dataset, rows=rows)
     from declarlm.planning.preview import show
 
     if as_json:
         print_json([preview.dump() for preview in previews])
     else:
-        show(previews)
+        show(previews, by_token=tokens)

@@ -43,8 +43,7 @@ def train(
     go_offline(offline)
     if name is not None and not NAME.fullmatch(name):
         raise typer.BadParameter("use up to 64 of A-Z a-z 0-9 . _ - and no dot in front", param_hint="--name")
-    changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
-    model = make_model(config, changes, device=device, quiet=quiet)
+    model = make_model(config, options.changes(set_, seed=seed), device=device, quiet=quiet)
     named = name or re.sub(r"[^A-Za-z0-9_-]+", "_", config.stem)[:60] or "run"
     result = model.train(
         dataset, validation=validation, test=test, output=output, name=named, progress=_progress(quiet)
@@ -59,6 +58,7 @@ def resume(
         str | None, typer.Option("--validation", help="The same for a validation set of its own.")
     ] = None,
     test: Annotated[str | None, typer.Option("--test", help="The same for a test set of its own.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Refuse a run of another config.")] = None,
     device: options.Device = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -68,6 +68,7 @@ def resume(
     go_offline(offline)
     from declarlm.api import resume_training
 
+    _check_config(run, config)
     given = {"dataset": dataset, "validation": validation, "test": test}
     _report(resume_training(run, **given, device=device, progress=_progress(quiet)), as_json=as_json, quiet=quiet)
 
@@ -76,6 +77,8 @@ def evaluate(
     run: options.Run,
     dataset: options.Dataset,
     output: options.Predictions = None,
+    set_: options.SetGeneration = None,
+    seed: options.SeedOfDrawing = None,
     device: options.Device = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -84,8 +87,9 @@ def evaluate(
     """Measure a model on rows whose answers are known."""
     go_offline(offline)
     _check_output(output)
+    generation = _generation(set_)
     model, rows = _opened(run, dataset, device, with_outputs=True)
-    result = model.evaluate(rows)
+    result = model.evaluate(rows, generation=_seeded(model, generation, seed))
     if as_json:
         print_json({"metrics": result.metrics})
     else:
@@ -98,10 +102,8 @@ def predict(
     run: options.Run,
     dataset: options.Dataset,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Change generation, as in generation.num_beams=4."),
-    ] = None,
+    set_: options.SetGeneration = None,
+    seed: options.SeedOfDrawing = None,
     device: options.Device = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -110,9 +112,9 @@ def predict(
     """Predict the rows of a table."""
     go_offline(offline)
     _check_output(output)
-    generation = _generation(set_ or [])
+    generation = _generation(set_)
     model, rows = _opened(run, dataset, device)
-    predictions = model.predict(rows, generation=generation)
+    predictions = model.predict(rows, generation=_seeded(model, generation, seed))
     if output is not None:
         _write(predictions, output, quiet=quiet)
     elif as_json:
@@ -159,14 +161,14 @@ def _opened(
     return DeclarLM.load(run, device=device), table
 
 
-def _generation(changes: Sequence[str]) -> dict[str, Any]:
+def _generation(changes: Sequence[str] | None) -> dict[str, Any]:
     """Return the keys of the generation section that ``--set`` changes."""
     from declarlm.core import ConfigError, Problem
     from declarlm.core.document import Document
     from declarlm.core.overrides import override
     from declarlm.inference.generation import Generation
 
-    document = override(Document({"generation": {}}), changes, keys=["generation"])
+    document = override(Document({"generation": {}}), changes or [], keys=["generation"])
     changed: dict[str, Any] = document.data["generation"]
     problems = list(document.problems)
     try:
@@ -176,6 +178,23 @@ def _generation(changes: Sequence[str]) -> dict[str, Any]:
     if problems:
         raise ConfigError(document, problems)
     return changed
+
+
+def _seeded(model: DeclarLM, generation: dict[str, Any], seed: int | None) -> dict[str, Any]:
+    """Return how text is decoded with a seed for what is drawn; encoders with heads draw nothing."""
+    return generation if seed is None or model.config.model_type == "ecd" else {**generation, "seed": seed}
+
+
+def _check_config(run: Path, config: Path | None) -> None:
+    """Refuse a config file that says something else than the config of a run."""
+    from declarlm.config import load_config
+    from declarlm.core import RunError
+    from declarlm.run import open_run
+
+    resolved = open_run(run).directory / "config.resolved.yaml"
+    if config is not None and load_config(config).dump() != load_config(resolved).dump():
+        remedy = f"leave --config out to go on with that of {run}, or train a new run"
+        raise RunError(f"{config} is not the config that {run} began with; {remedy}")
 
 
 def _check_output(output: Path | None) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from declarlm.core.ragged import Ragged
 from declarlm.features.cells import as_texts
 from declarlm.models.ecd import Ecd
 from declarlm.models.llm import Llm
-from declarlm.prompts import PROMPT
+from declarlm.prompts import ANSWER, PROMPT
 from declarlm.prompts.rows import Span
 
 if TYPE_CHECKING:
@@ -23,7 +23,30 @@ if TYPE_CHECKING:
 STYLES = {"cell": "cyan", "special": "magenta", "answer": "bold green", "stop": "bold magenta"}
 LEARNED = ("answer", "stop")
 PIECED_ROWS = 1000  # rows of raw text that the first pieces are made from
-LEGEND = {"template": "template", "cell": "cell", "special": "special token", "answer": "learned", "stop": "stop token"}
+LEGEND = {
+    "prompt": "prompt",
+    "template": "template",
+    "cell": "cell",
+    "special": "special token",
+    "answer": "learned",
+    "stop": "stop token",
+}
+BORDER = "·"  # between two tokens
+ROLES = ("prompt", "answer", "stop")  # by PROMPT, ANSWER and STOP
+
+
+class Token(NamedTuple):
+    """A token of a previewed row.
+
+    Attributes:
+        id: Its number.
+        text: What it writes where it stands; empty for the first bytes of a character.
+        role: "prompt", "answer" or "stop".
+    """
+
+    id: int
+    text: str
+    role: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +59,7 @@ class Preview:
         num_tokens: Tokens of the row; ``None`` for a model that reads columns and no prompt.
         num_learned: Tokens that are learned.
         num_cut: Tokens that the prompt lost to fit.
+        tokens: The tokens; none for a model that reads columns.
     """
 
     row: Any
@@ -43,6 +67,7 @@ class Preview:
     num_tokens: int | None = None
     num_learned: int | None = None
     num_cut: int = 0
+    tokens: list[Token] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -53,12 +78,24 @@ class Preview:
     def dump(self) -> dict[str, Any]:
         """Return the preview as plain data."""
         row = self.row.item() if hasattr(self.row, "item") else self.row
-        return {**vars(self), "row": row, "spans": [span._asdict() for span in self.spans]}
+        lists = {"spans": [span._asdict() for span in self.spans], "tokens": [token._asdict() for token in self.tokens]}
+        return {**vars(self), "row": row, **lists}
+
+    def stretches(self, *, by_token: bool = False) -> list[tuple[str, str]]:
+        """Return texts and their roles: the spans, or the tokens (where there are any), each with its border."""
+        if not by_token or not self.tokens:
+            return [(span.text, span.role) for span in self.spans]
+        borders = ["" if place == 0 else BORDER for place in range(len(self.tokens))]
+        return [(border + token.text, token.role) for border, token in zip(borders, self.tokens, strict=True)]
+
+    def plain(self, *, by_token: bool = False) -> str:
+        """Return the row as plain text, with what is learned in double brackets."""
+        stretches = self.stretches(by_token=by_token)
+        text = "".join(f"[[{text}]]" if role in LEARNED else text for text, role in stretches)
+        return f"--- {self.title}\n{text.replace(']][[', '')}\n"
 
     def __str__(self) -> str:
-        """Return the row as plain text, with what is learned in double brackets."""
-        text = "".join(f"[[{span.text}]]" if span.role in LEARNED else span.text for span in self.spans)
-        return f"--- {self.title}\n{text.replace(']][[', '')}\n"
+        return self.plain()
 
 
 class Previews(list[Preview]):
@@ -95,8 +132,27 @@ def _prompts(model: Llm, table: pd.DataFrame) -> list[Preview]:
     for place, spans in enumerate(model.encoder.preview(cells, answers)):
         row = encoded[place]
         learned = sum(role != PROMPT for role in row.roles)
-        previews.append(Preview(table.index[place], spans, len(row.ids), learned, row.num_cut))
+        tokens = _tokens(model, row.ids, row.roles)
+        previews.append(Preview(table.index[place], spans, len(row.ids), learned, row.num_cut, tokens))
     return previews
+
+
+def _tokens(model: Llm, ids: Sequence[int], roles: Sequence[int]) -> list[Token]:
+    """Return tokens with what each adds to the text."""
+
+    def text_of(start: int, end: int) -> str:
+        return str(model.backbone.tokenizer.decode(ids[start:end], clean_up_tokenization_spaces=False))
+
+    tokens = []
+    before = start = 0  # Where the last written token begins, on which spaces depend, and where it ends.
+    for place, (token, role) in enumerate(zip(ids, roles, strict=True), 1):
+        text = text_of(before, place)
+        if text.endswith("\N{REPLACEMENT CHARACTER}"):
+            tokens.append(Token(token, "", ROLES[role]))
+            continue
+        tokens.append(Token(token, text[len(text_of(before, start)) :], ROLES[role]))
+        before, start = start, place
+    return tokens
 
 
 def _pieces(model: Llm, table: pd.DataFrame, num_pieces: int) -> list[Preview]:
@@ -104,7 +160,11 @@ def _pieces(model: Llm, table: pd.DataFrame, num_pieces: int) -> list[Preview]:
     pieces = [piece.tolist() for piece in model.pack(table, length=None).tokens.ids][:num_pieces]
     decode = model.backbone.tokenizer.decode
     return [
-        Preview(f"piece {place}", [Span(decode(ids), "answer")], len(ids), len(ids)) for place, ids in enumerate(pieces)
+        Preview(
+            *(f"piece {place}", [Span(decode(ids), "answer")], len(ids), len(ids)),
+            tokens=_tokens(model, ids, [ANSWER] * len(ids)),
+        )
+        for place, ids in enumerate(pieces)
     ]
 
 
@@ -138,19 +198,20 @@ def _brief(values: Any, row: int) -> str:
     return f"{number:.4g}" if isinstance(number, float) else str(number)
 
 
-def show(previews: Sequence[Preview]) -> None:
-    """Print previews: coloured in a terminal, in plain text elsewhere."""
+def show(previews: Sequence[Preview], *, by_token: bool = False) -> None:
+    """Print previews: coloured in a terminal, in plain text elsewhere; with a mark between tokens ``by_token``."""
     from rich.console import Console
     from rich.text import Text
 
     screen = Console(markup=False, emoji=False, highlight=False)
     if not screen.is_terminal:
-        print(Previews(previews), end="")
+        print("\n".join(preview.plain(by_token=by_token) for preview in previews), end="")
         return
     for preview in previews:
         screen.rule(Text(preview.title, style="bold"), align="left", style="dim")
-        screen.print(Text.assemble(*((span.text, STYLES.get(span.role, "")) for span in preview.spans)), soft_wrap=True)
-    roles = {span.role for preview in previews for span in preview.spans}
+        stretches = preview.stretches(by_token=by_token)
+        screen.print(Text.assemble(*((text, STYLES.get(role, "")) for text, role in stretches)), soft_wrap=True)
+    roles = {role for preview in previews for _, role in preview.stretches(by_token=by_token)}
     legend = [(f"{meaning}  ", STYLES.get(role, "")) for role, meaning in LEGEND.items() if role in roles]
     screen.rule(style="dim")
     screen.print(Text.assemble(*legend))

@@ -67,6 +67,31 @@ def test_plain_text_marks_what_is_learned(stories):
     assert repr(previews) == str(preview)
 
 
+def test_tokens_are_those_of_training_and_spell_the_row(stories):
+    rows = ROWS.iloc[:2].assign(text=["Héllo 東京 🙂 there", ""])
+    preview, _ = llm(stories).preview(rows)
+    trained = llm(stories).config.build()
+    trained.fit(rows, seed=0, folder=None)
+    store = trained.encode(rows)
+    assert [token.id for token in preview.tokens] == store.tokens.ids[0].tolist()
+    spelled = "".join(token.text for token in preview.tokens)
+    assert spelled.replace("<s> ", "<s>") == "".join(span.text for span in preview.spans)
+    prompt, learned = preview.num_tokens - preview.num_learned, preview.num_learned
+    assert [token.role for token in preview.tokens] == ["prompt"] * prompt + ["answer"] * (learned - 1) + ["stop"]
+
+
+def test_tokens_are_told_apart_by_a_thin_mark():
+    config = {
+        "base_model": "starter",
+        "input_features": [INPUT],
+        "output_features": [{"name": "label", "type": "category"}],
+    }
+    (preview,) = DeclarLM(config).preview(ROWS, 1)
+    assert preview.plain(by_token=True) == (
+        "--- row a: 9 tokens, 2 learned\n<|begin|>·H·ello· there·\n·label·:[[· good·<|end|>]]\n"
+    )
+
+
 def test_raw_text_is_shown_in_pieces_that_are_learned_whole(stories):
     model = llm(stories, output_features=[], prompt={}, trainer="pretrain")
     first, second = model.preview(ROWS, rows=2)
