@@ -101,11 +101,10 @@ def generate(
     rows = prompts if isinstance(prompts, Ragged) else Ragged.from_rows(prompts)
     context = context_length or getattr(model.config, "max_position_embeddings", None)
     limits = [min(max_new_tokens, context - length) if context else max_new_tokens for length in rows.lengths.tolist()]
-    answers: list[list[int]] = [[] for _ in limits]
+    answers: dict[int, list[int]] = {}
     open_rows = np.flatnonzero((np.array(limits) > 0) & (rows.lengths > 0))
     with evaluating(model):
         head = shared_head(model, rows, open_rows, max_new_tokens)
-        own_loop = settings.num_beams == 1 and model.has_plain_cache
 
         def run(batch: np.ndarray[Any, Any]) -> None:
             chosen = open_rows[batch].tolist()
@@ -114,12 +113,11 @@ def generate(
             for length in lengths:
                 some = {index: rows[index].tolist() for index in chosen if length in (0, len(rows[index]))}
                 most = {index: limits[index] for index in some}
-                if own_loop:
+                if settings.num_beams == 1 and model.has_plain_cache:
                     written = decode(model, some, most, head, settings, set(stop_ids), constraint)
                 else:
                     written = decode_by_transformers(model, some, most, settings, set(stop_ids), pad_id, constraint)
-                for index, answer in written.items():
-                    answers[index] = answer
+                answers.update(written)
 
         in_batches((rows.lengths + limits)[open_rows], model.device, run, token_budget)
-    return answers
+    return [answers.get(index, []) for index in range(len(limits))]

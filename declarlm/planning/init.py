@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import keyword
+import math
 import re
 import shlex
 from dataclasses import dataclass, replace
@@ -115,7 +116,7 @@ def _features(plan: Plan) -> list[str]:
         lines.append(f"  - {{{', '.join(parts)}}}" + (f"  # {column.note}" if column.note else ""))
     if plan.base_model is None and any(column.type == "text" for column in plan.inputs):
         lines += [f"  # {line}" for line in ENCODER_NOTE]
-    return lines + [f"  # left out: {' '.join(column.name.split())} ({column.note})" for column in plan.left_out]
+    return lines + [f"  # left out: {' '.join(f'{column.name} ({column.note})'.split())}" for column in plan.left_out]
 
 
 def _target(plan: Plan) -> list[str]:
@@ -191,4 +192,9 @@ def _pretraining() -> list[str]:
 
 def quoted(text: str) -> str:
     """Return a text as a YAML scalar that may stand in braces."""
-    return text if _PLAIN.fullmatch(text) and text == text.strip() and scalar(text) == text else json.dumps(text)
+    import yaml
+
+    if _PLAIN.fullmatch(text) and text == text.strip() and scalar(text) == text:
+        return text
+    # Not as JSON, whose escapes of an emoji YAML does not know.
+    return yaml.dump(text, default_style='"', allow_unicode=True, width=math.inf).rstrip("\n")

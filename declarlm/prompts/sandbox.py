@@ -173,6 +173,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
         template: nodes.Template = _Metered().visit(super()._parse(source, name, filename))
         return template
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return an attribute; one that a cell does not have is an error, where Jinja would print nothing."""
+        value = super().getattr(obj, attribute)
+        if isinstance(value, Undefined) and isinstance(obj, Cell):
+            raise LimitError(f"asks the text of {column_of(obj)!r} for .{attribute}, which text does not have")
+        return value
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         column, size = _weigh((left, right))
         if operator == "**" or (operator == "%" and isinstance(left, str)):

@@ -104,9 +104,9 @@ NEGLIGIBLE = re.compile(r"step \d+/|epoch \d|the run is in ")
     [("lora", {}), ("adalora", {}), ("qlora", {}), ("lora", {"quantization": {"bits": 8}})],
     ids=["lora", "adalora", "4 bits", "8 bits"],
 )
-def test_other_libraries_print_nothing_and_call_nobody(stories, tmp_path, adapter, more):
+def test_other_libraries_print_nothing_and_call_nobody(tmp_path, adapter, more):
     config = {
-        "base_model": stories,
+        "base_model": "starter",
         "input_features": [{"name": "job", "type": "text"}],
         "output_features": [{"name": "rich", "type": "text"}],
         "adapter": adapter,

@@ -79,8 +79,8 @@ def test_a_text_that_holds_what_separates_it_from_the_next_output_is_refused(fit
     with pytest.raises(DataError) as caught:
         fitted(table, "answer", "size")
     assert str(caught.value) == (
-        "column 'answer', row 1: 'white\\nwine' holds what separates it from the output 'size' (2 of 40 rows do), so it "
-        "could not be written to its end; write prompt.answer with another separator, or make it the last output"
+        "column 'answer', row 1: 'white\\nwine' holds what separates it from the output 'size' (2 of 40 rows do), so "
+        "it could not be written to its end; write prompt.answer with another separator, or make it the last output"
     )
     assert len(fitted(table, "size", "answer").encode(table)) == 40
     other = {"template": "{note}.", "answer": "{answer} ## {size}"}

@@ -130,10 +130,11 @@ def test_a_named_base_model_predicts_labels_too():
 
 
 def test_names_that_need_care_are_quoted_and_get_no_template():
-    names = ["true", "1st", "a: b", "it's", 'a "b"', "größe in cm", "x#y", "[z]", "null"]
+    names = ["true", "1st", "a: b", "it's", 'a "b"', "größe 😀", "a\nb", "x#y", "[z]", "null"]
     sentences = [f"sentence {row} of several words" for row in range(30)]
     table = pd.DataFrame({**{name: [f"{name} {text}" for text in sentences] for name in names}, "no": sentences})
     text = first_config(table, "no", source="my rows.csv")
+    assert first_config(table, "a\nb", source="rows.csv")  # the name stands in comments too
     assert [feature.name for feature in load_config(text).input_features] == names
     assert "template" not in text
     assert "--dataset 'my rows.csv'" in text

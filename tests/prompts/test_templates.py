@@ -97,13 +97,17 @@ def test_column_may_have_the_name_of_a_function() -> None:
     assert text("{% for i in range(2) %}{{ x }}{% endfor %}", {"x": "a"}) == "aa"
 
 
-def test_template_that_fails_on_a_row_names_it() -> None:
+@pytest.mark.parametrize("template", ["{{ x.a }}", "{{ x.a.b }}", "{{ x.a() }}", "{{ x | upper }}{{ x.a }}"])
+def test_what_text_does_not_have_is_an_error_that_names_the_row(template: str) -> None:
     with pytest.raises(DataError) as caught:
-        text("{{ x.a.b }}", {"x": "text"})
+        text(template, {"x": "text"})
     assert str(caught.value) == (
-        "row r7: the prompt cannot be made: the template fails: 'declarlm.prompts.segments.Cell object' has no "
-        "attribute 'a'"
+        "row r7: the prompt cannot be made: the template asks the text of 'x' for .a, which text does not have"
     )
+
+
+def test_what_a_mapping_does_not_have_is_empty() -> None:
+    assert text("{{ x.a }}|{{ x.b }}", {"x": {"a": "1"}}) == "1|"
 
 
 def test_default_prompts() -> None:
