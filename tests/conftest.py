@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples everywhere, so that a test that fails on one machine fails on all.
+hypothesis.settings.register_profile("same everywhere", derandomize=True)
+hypothesis.settings.load_profile("same everywhere")
 
 # One thread, for this process and those that tests start: sums are then made in one order, so runs can be compared
 # to the last bit, and tests do not slow down when other programs use the processors.
