@@ -211,10 +211,10 @@ class DeclarLM:
         model = self._ready(table)
         objective = self.config.trainer.build()
         judged = model.labelled(table)
-        metrics = {"combined": mean_losses(model, objective.store(model, table.iloc[judged]))}
+        losses = mean_losses(model, objective.store(model, table.iloc[judged]))
         raws = predict_rows(model, table, self._generation(generation))
-        known = {name: raw.take(judged) for name, raw in raws.items()}
-        metrics.update(measure(model.outputs, table.iloc[judged], known))
+        measured = measure(model.outputs, table.iloc[judged], {name: raw.take(judged) for name, raw in raws.items()})
+        metrics = {name: {**measured.get(name, {}), **values} for name, values in losses.items()}
         return EvaluationResult(metrics, prediction_table(model.outputs, raws, table.index))
 
     def preview(self, dataset: Any, rows: int = 3) -> Previews:

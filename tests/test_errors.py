@@ -194,7 +194,7 @@ MISTAKES = {
     "an unknown metric of an output": (
         ECD.replace("type: category", "type: category, metrics: [acuracy]"),
         "4: output_features[0].metrics[0]: no category metric is named 'acuracy' (did you mean 'accuracy'?), "
-        + among(CATEGORY),
+        + among([*CATEGORY, "loss"]),
     ),
     "an input tied to nothing": (
         ECD.replace("type: text", "type: text, tied: title"),

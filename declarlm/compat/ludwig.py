@@ -35,7 +35,6 @@ _METRICS: list[tuple[Any, Any]] = [
     ("root_mean_squared_error", "rmse"),
     ("mean_absolute_error", "mae"),
     ("mean_absolute_percentage_error", "mape"),
-    ("accuracy_micro", "accuracy"),
 ]
 
 # Where a value moves to: a path from the mapping that holds it, from its parent (..), or from the top (/).

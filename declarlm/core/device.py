@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from declarlm.core.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    import torch
 
 
 def check_device(name: str | None) -> None:
@@ -36,3 +40,23 @@ def find_device(name: str | None) -> str:
         found = f"there are {count} GPUs, the first is cuda:0" if count else "torch finds no GPU, use cpu"
         raise ConfigError("device", [Problem("", f"{name} is not available: {found}")])
     return name
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on a GPU or on the host."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give cached blocks back to the device, so that smaller ones can be cut."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -12,7 +12,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from declarlm.core.batching import by_length
+from declarlm.core.batching import in_batches
 from declarlm.core.digests import cache_folder
 from declarlm.core.files import atomic_folder, verify_folder
 from declarlm.core.ragged import Ragged
@@ -106,11 +106,14 @@ def compute(encoder: Encoder, module: nn.Module, rows: Ragged, out: np.ndarray[A
 
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
     was_training = module.training
+
+    def run(batch: np.ndarray[Any, Any]) -> None:
+        inputs = {name: values.to(device) for name, values in encoder.collate(rows.take(batch)).items()}
+        out[batch] = module(**inputs).pooled.float().cpu().numpy()
+
     module.eval()
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        for batch in by_length(rows.lengths, token_budget(device)):
-            inputs = {name: values.to(device) for name, values in encoder.collate(rows.take(batch)).items()}
-            out[batch] = module(**inputs).pooled.float().cpu().numpy()
+        in_batches(rows.lengths, device, run, token_budget(device))
     module.train(was_training)
 
 

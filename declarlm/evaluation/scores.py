@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from declarlm.metrics import evaluate
+from declarlm.core.batching import in_batches
+from declarlm.metrics import evaluate, of_the_loss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,55 +33,84 @@ class EvaluationResult:
     predictions: pd.DataFrame
 
 
-def measure(outputs: list[OutputFeature], table: pd.DataFrame, raws: Mapping[str, Raw]) -> dict[str, dict[str, float]]:
-    """Return the metrics of each predicted output over all rows, each of which has a label."""
+def measure(
+    outputs: list[OutputFeature], table: pd.DataFrame, raws: Mapping[str, Raw], also: tuple[str, str] = ("", "")
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of each predicted output over all rows, each of which has a label.
+
+    Args:
+        outputs: The outputs.
+        table: Rows with their labels.
+        raws: Predictions by output.
+        also: An output and a metric of it that is measured even if the config does not name it.
+    """
     return {
         output.name: evaluate(
             str(output.config.type),
             output.truth(table[output.config.source]),
             output.metric_prediction(raws[output.name]),
-            output.config.metrics,
+            _names(output, also),
         )
         for output in outputs
         if output.name in raws
     }
 
 
+def _names(output: OutputFeature, also: tuple[str, str]) -> list[str] | None:
+    """Return the metrics to compute from an output's predictions, None for all of them."""
+    if output.config.metrics is None:
+        return None
+    wanted = [*output.config.metrics, *([also[1]] if also[0] == output.name else [])]
+    return [name for name in dict.fromkeys(wanted) if name not in of_the_loss(str(output.config.type))]
+
+
 def mean_losses(
     model: Model, store: Store, *, budget: int = TOKEN_BUDGET, max_rows: int | None = None
-) -> dict[str, float]:
-    """Return each loss of the model, and ``loss``, their weighted sum, averaged over all rows at once.
+) -> dict[str, dict[str, float]]:
+    """Return ``loss`` of each output, of texts also ``perplexity``, and of ``combined`` the weighted sum.
 
     The sums of all micro-batches are divided by the sum of all weights: the mean over tokens (or rows), never the
-    mean of batch means. The module is put into evaluation mode for the time of the call.
+    mean of batch means. An output's own loss is the mean over its own tokens; in the sum, those of all outputs
+    together divide it, as in training. The module is put into evaluation mode for the time of the call.
+
+    Raises:
+        OutOfMemoryError: If not even one row fits into memory.
     """
     import torch
 
-    sums = dict.fromkeys(model.importance, 0.0)
-    weights = dict.fromkeys(model.importance, 0.0)
+    sums, shared, own = (dict.fromkeys(model.importance, 0.0) for _ in range(3))
     training = model.module.training
+
+    def run(rows: np.ndarray[Any, Any]) -> None:
+        for name, value in {name: float(loss) for name, loss in model.losses(store, rows).items()}.items():
+            sums[name] += value
+        for total, weights in ((shared, model.weights(store, rows)), (own, model.own_weights(store, rows))):
+            for name, weight in weights.items():
+                total[name] += weight
+
+    device = next(model.module.parameters()).device
     model.module.eval()
     with torch.inference_mode():
-        for rows in by_budget(store.costs, budget, max_rows):
-            for name, value in model.losses(store, rows).items():
-                sums[name] += float(value)
-            for name, weight in model.weights(store, rows).items():
-                weights[name] += weight
+        in_batches(store.costs, device, run, budget, max_rows=max_rows)
     model.module.train(training)
-    means = {name: sums[name] / weights[name] if weights[name] else math.nan for name in sums}
-    return {"loss": sum(model.importance[name] * mean for name, mean in means.items())}
+    combined = sum(weight * _share(sums[name], shared[name]) for name, weight in model.importance.items())
+    found = {"combined": {"loss": combined}}
+    for output in model.outputs:
+        loss = _share(sums[output.name], own[output.name])
+        found[output.name] = {"perplexity": _perplexity(loss)} if output.config.type == "text" else {}
+        found[output.name]["loss"] = loss
+    if not model.outputs:
+        found["combined"]["perplexity"] = _perplexity(combined)
+    return found
 
 
-def by_budget(costs: np.ndarray[Any, Any], budget: int, max_rows: int | None = None) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the rows in batches of like length whose padded size is within ``budget``, or of a single row."""
-    import numpy as np
+def _share(total: float, weight: float) -> float:
+    return total / weight if weight else math.nan
 
-    order = np.argsort(costs, kind="stable")
-    start = 0
-    while start < len(order):
-        end = start + 1
-        limit = len(order) if max_rows is None else min(len(order), start + max_rows)
-        while end < limit and (end + 1 - start) * int(costs[order[end]]) <= budget:
-            end += 1
-        yield order[start:end]
-        start = end
+
+def _perplexity(loss: float) -> float:
+    """Return the exponential of a mean loss over tokens; infinite where no number can hold it."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

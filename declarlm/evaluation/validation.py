@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from declarlm.core import ConfigError, Problem
 from declarlm.core.errors import choose_from
-from declarlm.evaluation.scores import mean_losses, measure
-from declarlm.metrics import Prediction, canonical, evaluate, goal_of, metrics
+from declarlm.evaluation.scores import TOKEN_BUDGET, mean_losses, measure
+from declarlm.metrics import Prediction, canonical, evaluate, goal_of, metrics, of_the_loss
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from declarlm.training.config import TrainerConfig
 
 DEFAULT_METRIC = {"category": "accuracy", "binary": "roc_auc", "number": "rmse", "text": "loss"}
-REHEARSED = 2  # rows of the evaluation before the first epoch
 
 
 class Validation:
@@ -29,7 +28,7 @@ class Validation:
     less.
 
     Attributes:
-        metric: Name of the deciding number: ``loss`` or ``<output>.<metric>``.
+        metric: Name of the deciding number: ``loss``, ``perplexity`` or ``<output>.<metric>``.
         goal: Whether a higher or a lower one is better.
         remarks: What a person should know about that choice.
     """
@@ -51,19 +50,20 @@ class Validation:
         if len(table) and not self._is_defined():
             self.remarks = [f"{self.metric} is undefined on the validation rows, so their loss decides"]
             self.metric, self.goal = "loss", "minimize"
-        self.predicted = [
-            output
-            for output in model.outputs
-            if output.config.type != "text" or self.metric.startswith(f"{output.name}.")
-        ]
+        self.predicted = [output for output in model.outputs if output.config.type != "text" or self._decides(output)]
+
+    def _decides(self, output: OutputFeature) -> bool:
+        """Return whether a metric of this output's predictions decides."""
+        field, _, metric = self.metric.rpartition(".")
+        return field == output.name and metric not in of_the_loss(str(output.config.type))
 
     def _is_defined(self) -> bool:
         """Return whether the deciding metric is a number where all is predicted right, as one label's AUC is not."""
         import numpy as np
 
-        field, _, metric = self.metric.rpartition(".")
+        metric = self.metric.rpartition(".")[2]
         for output in self.model.outputs:
-            if output.name == field:
+            if self._decides(output):
                 truth = list(output.truth(self.table[output.config.source]))
                 shares = np.array([[float(label == value) for label in output.labels] for value in truth])
                 perfect = Prediction(truth, shares, output.labels) if output.labels else Prediction(truth)
@@ -71,25 +71,32 @@ class Validation:
         return True
 
     def rehearse(self) -> None:
-        """Evaluate the longest rows, and nothing else."""
+        """Evaluate the longest rows, as many as go through the model at once, and nothing else."""
         import numpy as np
 
-        longest = np.argsort(-self.store.costs, kind="stable")[:REHEARSED]
+        costs = self.store.costs
+        size = max(1, TOKEN_BUDGET // max(1, int(costs.max())))
+        longest = np.argsort(-costs, kind="stable")[: min(size, self._max_rows or size)]
         self.model.losses(self.store, longest)
         if self.predicted:
             self._predict(self.model, self.table.iloc[longest], self.predicted)
 
     def __call__(self) -> dict[str, float]:
         """Return ``loss`` and each metric as ``<output>.<metric>``, the deciding one before the others."""
-        flat = mean_losses(self.model, self.store, max_rows=self._max_rows)
+        losses = mean_losses(self.model, self.store, max_rows=self._max_rows)
+        flat = dict(losses.pop("combined"))
         if self._training is not None:
             training = mean_losses(self.model, self._training, max_rows=self._max_rows)
-            flat["training.loss"] = training["loss"]
+            flat["training.loss"] = training["combined"]["loss"]
+        measured: dict[str, dict[str, float]] = {}
         if self.predicted:
             raws = self._predict(self.model, self.table, self.predicted)
-            for name, values in measure(self.predicted, self.table, raws).items():
-                flat.update({f"{name}.{metric}": value for metric, value in values.items()})
-        return {name: flat[name] for name in ("loss", self.metric) if name in flat} | flat
+            field, _, metric = self.metric.rpartition(".")
+            measured = measure(self.predicted, self.table, raws, also=(field, metric))
+        for name, values in losses.items():
+            found = {**measured.get(name, {}), **values}
+            flat.update({f"{name}.{metric}": value for metric, value in found.items()})
+        return {name: flat[name] for name in ("loss", self.metric)} | flat
 
 
 def deciding_metric(outputs: Sequence[OutputFeature.Config], config: TrainerConfig) -> tuple[str, Any]:
@@ -102,27 +109,32 @@ def deciding_metric(outputs: Sequence[OutputFeature.Config], config: TrainerConf
     field, metric = config.validation_field, config.validation_metric
     if metric is not None and field is None and metric.rpartition(".")[0] in names:
         field, _, metric = metric.rpartition(".")
-    if metric == "loss" or not outputs or (field in (None, "combined") and metric is None and len(outputs) > 1):
+    if not outputs:
+        if metric not in (None, "loss", "perplexity"):
+            problem = f"without outputs no metric is named {choose_from(metric, ['loss', 'perplexity'])}"
+            raise ConfigError("config", [Problem("trainer.validation_metric", problem)])
+        return metric or "loss", "minimize"
+    if field in (None, "combined") and (metric == "loss" or (metric is None and len(outputs) > 1)):
         return "loss", "minimize"
-    field = field or _owner(outputs, metric)
-    if field not in names:
-        problem = f"no output feature is named {choose_from(field, names)}"
+    chosen = field or _owner(outputs, metric)
+    if chosen not in names:
+        problem = f"no output feature is named {choose_from(chosen, names)}"
         raise ConfigError("config", [Problem("trainer.validation_field", problem)])
-    kind = str(names[field].type)
-    fitting = [name for name in metrics if kind in metrics[name].accepts]
-    metric = canonical(metric or DEFAULT_METRIC.get(kind, "loss"))
-    if metric == "loss":
+    kind = str(names[chosen].type)
+    fitting = [*(name for name in metrics if kind in metrics[name].accepts), *of_the_loss(kind)]
+    metric = metric or DEFAULT_METRIC.get(kind, "loss")
+    if metric == "loss" and field is None:
         return "loss", "minimize"
-    if metric not in fitting:
-        problem = f"no {kind} metric is named {choose_from(metric, [*fitting, 'loss'])}"
+    if canonical(metric) not in fitting:
+        problem = f"no {kind} metric is named {choose_from(metric, fitting)}"
         raise ConfigError("config", [Problem("trainer.validation_metric", problem)])
-    return f"{field}.{metric}", goal_of(metric)
+    return f"{chosen}.{metric}", goal_of(metric)
 
 
 def _owner(outputs: Sequence[OutputFeature.Config], metric: str | None) -> str:
     """Return the first output that has the metric, or the first one."""
     known = canonical(metric or "")
     for output in outputs:
-        if known in set(metrics) and output.type in metrics[known].accepts:
+        if known in of_the_loss(str(output.type)) or (known in set(metrics) and output.type in metrics[known].accepts):
             return output.name
     return outputs[0].name

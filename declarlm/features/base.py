@@ -222,9 +222,10 @@ class OutputFeature(Feature):
         def _check_metrics(self) -> Iterable[Problem]:
             if self.metrics is None:
                 return
-            from declarlm.metrics import canonical, metrics
+            from declarlm.metrics import canonical, metrics, of_the_loss
 
             fitting = [name for name in metrics if self.type in metrics[name].accepts]
+            fitting += of_the_loss(str(self.type))
             for index, name in enumerate(self.metrics):
                 if canonical(name) not in fitting:
                     yield Problem(f"metrics[{index}]", f"no {self.type} metric is named {choose_from(name, fitting)}")

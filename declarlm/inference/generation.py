@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.core import Problem, Section, param
+from declarlm.core.batching import in_batches
 from declarlm.core.ragged import Ragged
-from declarlm.inference.batches import in_batches
 
 if TYPE_CHECKING:
     import numpy as np

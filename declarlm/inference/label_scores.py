@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from declarlm.core.batching import in_batches
 from declarlm.core.ragged import Ragged
-from declarlm.inference.batches import in_batches
 from declarlm.inference.label_tree import LabelTree, plant
 
 if TYPE_CHECKING:

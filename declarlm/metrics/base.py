@@ -22,7 +22,7 @@ Goal = Literal["maximize", "minimize"]
 metrics: Registry[Metric] = Registry("metric", package="declarlm.metrics")
 
 # Measured where the loss is, and not from predictions.
-_OF_THE_LOSS: dict[str, Goal] = {"loss": "minimize", "perplexity": "minimize", "token_accuracy": "maximize"}
+_OF_THE_LOSS: dict[str, Goal] = {"loss": "minimize", "perplexity": "minimize"}
 _OTHER_NAMES = {
     "accuracy_micro": "accuracy",
     "mean_absolute_error": "mae",
@@ -81,6 +81,11 @@ def canonical(name: str) -> str:
     ('rmse', 'rmse')
     """
     return _OTHER_NAMES.get(name, name)
+
+
+def of_the_loss(output_type: str) -> list[str]:
+    """Return the metrics that are measured where the loss is: always, and not from predictions."""
+    return ["loss", "perplexity"] if output_type == "text" else ["loss"]
 
 
 def goal_of(name: str) -> Goal:

@@ -134,6 +134,10 @@ class Model:
         """Return what each loss is divided by over ``rows``."""
         raise NotImplementedError
 
+    def own_weights(self, store: Any, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
+        """Return what each output's loss is divided by to be the mean over its own tokens or rows."""
+        return self.weights(store, rows)
+
     def losses(self, store: Any, rows: np.ndarray[Any, Any]) -> Mapping[str, Tensor]:
         """Return each loss summed over ``rows``, a scalar each."""
         raise NotImplementedError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from declarlm.combiners.base import Combiner
-from declarlm.core.batching import by_length
+from declarlm.core.batching import in_batches
 from declarlm.core.ragged import Ragged
 from declarlm.data.hidden import HiddenStore, hidden_store, token_budget
 from declarlm.data.tables import require_columns
@@ -196,11 +196,14 @@ class Ecd(Model):
 
         scores = {output.name: np.zeros((len(store), output.num_scores), dtype=np.float32) for output in self.outputs}
         was_training = self.module.training
+
+        def run(rows: np.ndarray[Any, Any]) -> None:
+            for name, values in self.module(self._batch(store, rows)).items():
+                scores[name][rows] = values.float().cpu().numpy()
+
         self.module.eval()
         with torch.inference_mode():
-            for rows in by_length(store.costs, token_budget(self._device)):
-                for name, values in self.module(self._batch(store, rows)).items():
-                    scores[name][rows] = values.float().cpu().numpy()
+            in_batches(store.costs, self._device, run, token_budget(self._device))
         self.module.train(was_training)
         return {output.name: output.raw(scores[output.name]) for output in self.outputs}
 

@@ -279,6 +279,16 @@ class Llm(Model):
         supervised = float(store.supervised[rows].sum())
         return dict.fromkeys(self.importance, supervised)
 
+    def own_weights(self, store: LlmRows, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
+        import numpy as np
+
+        if len(self.importance) == 1:
+            return self.weights(store, rows)
+        fields = store.tokens.fields.take(rows).values
+        counts = np.bincount(fields[fields >= 0], minlength=len(self.outputs)).astype(float)
+        counts[-1] += float(store.supervised[rows].sum()) - counts.sum()  # as in ``losses``
+        return dict(zip(self.importance, counts.tolist(), strict=True))
+
     def losses(self, store: LlmRows, rows: np.ndarray[Any, Any]) -> Mapping[str, Tensor]:
         tokens = store.tokens
         batch = collate(self.module, *(part.take(rows) for part in (tokens.ids, tokens.roles, tokens.fields)))

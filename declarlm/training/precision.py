@@ -61,26 +61,6 @@ def worth_a_pass(device: torch.device) -> int | None:
     return 128 if device.type == "cpu" else None
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out, on a GPU or on the host."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def release_memory(device: torch.device) -> None:
-    """Give cached blocks back to the device, so that smaller ones can be cut."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
 def memory_in_use(device: torch.device) -> int:
     """Return bytes: the most that tensors took on a GPU, or the present size of the process."""
     import torch

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.core import RunError
+from declarlm.core.device import is_out_of_memory, release_memory
 from declarlm.core.errors import DivergedError, OutOfMemoryError
 from declarlm.training.batches import Order
 from declarlm.training.checkpoints import Checkpoints, trained_tensors
@@ -22,8 +23,6 @@ from declarlm.training.interrupts import Interrupts, StoppedError
 from declarlm.training.precision import (
     default_budget,
     enable_gradient_checkpointing,
-    is_out_of_memory,
-    release_memory,
     resolve_precision,
 )
 from declarlm.training.progress import Progress, Quiet

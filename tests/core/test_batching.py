@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from declarlm.core.batching import by_length
+from declarlm.core.batching import by_length, in_batches
+from declarlm.core.errors import OutOfMemoryError
 
 
 def batches(lengths, budget, worth=None):
@@ -31,3 +33,30 @@ def test_a_batch_is_cut_where_that_saves_enough_padding():
 
 def test_rows_of_one_length_stay_together():
     assert batches([7] * 5, 1000, worth=1) == [[0, 1, 2, 3, 4]]
+
+
+def test_a_batch_that_does_not_fit_is_halved():
+    done = []
+
+    def run(rows):
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("too large")
+        done.append(rows.tolist())
+
+    in_batches([1, 1, 1, 1, 1], torch.device("cpu"), run)
+    assert done == [[0, 1], [2], [3, 4]]
+
+
+def test_a_row_that_does_not_fit_alone_is_an_error():
+    def run(rows):
+        raise torch.OutOfMemoryError("too large")
+
+    with pytest.raises(OutOfMemoryError) as error:
+        in_batches([7], torch.device("cpu"), run)
+    assert str(error.value) == (
+        "a single row of 7 tokens does not fit into the memory of cpu; shorten the rows or quantize the base model"
+    )
+
+
+def test_a_batch_has_no_more_rows_than_allowed():
+    assert [len(batch) for batch in by_length([1] * 7, 100, max_rows=3)] == [3, 3, 1]

@@ -105,7 +105,7 @@ def test_a_row_that_does_not_fit_alone_is_an_error(tmp_path: Path):
 
 
 def test_an_allocation_that_the_host_refuses_counts_as_out_of_memory():
-    from declarlm.training.precision import is_out_of_memory
+    from declarlm.core.device import is_out_of_memory
 
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)
