@@ -11,10 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from declarlm.adapters.base import adapters
+from declarlm.core import ConfigError, Problem
 from declarlm.core.document import Document
 from declarlm.features.base import input_features, output_features
 
 FOREIGN = {"input_features": ("decoder", "loss"), "output_features": ("encoder",)}
+OWN = ("name", "type", "column", "tied")
+REGISTRIES: dict[str, Any] = {"input_features": input_features, "output_features": output_features}
 LLM_LOSS = "next_token_softmax_cross_entropy"
 FULL_RATE = {"finetune": 2e-5, "pretrain": 1e-3}
 
@@ -27,11 +30,11 @@ def complete(document: Document) -> Document:
     data.pop("$schema", None)
     if data.get("model_type") is None:
         data["model_type"] = "llm" if data.get("base_model") or data.get("architecture") else "ecd"
-    moved = _apply_defaults(data)
+    moved, found = _apply_defaults(data)
     _complete_features(data)
     _complete_adapter(data)
     _complete_trainer(data)
-    return replace(document, data=data, moved={**moved, **document.moved})
+    return replace(document, data=data, moved={**moved, **document.moved}, problems=(*document.problems, *found))
 
 
 def _features(data: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
@@ -39,29 +42,66 @@ def _features(data: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
     return [feature for feature in found if isinstance(feature, dict)] if isinstance(found, list) else []
 
 
-def _apply_defaults(data: dict[str, Any]) -> dict[str, str]:
-    """Lay every feature over ``defaults.<type>`` and return where each value that it took was written.
+def _apply_defaults(data: dict[str, Any]) -> tuple[dict[str, str], list[Problem]]:
+    """Lay every feature over ``defaults.<type>``; return where each value that it took was written.
 
-    What is no mapping, or named after no feature type, stays to be refused.
+    What no feature took is judged here, and what is wrong with it returned too. What is no mapping, or named after no
+    feature type, stays to be refused.
     """
     moved: dict[str, str] = {}
     defaults = data.get("defaults")
     if not isinstance(defaults, dict):
-        return moved
+        return moved, []
+    blocks = {key: value for key, value in defaults.items() if key in input_features and isinstance(value, dict)}
+    own = [f"{kind}.{key}" for kind, given in blocks.items() for key in given if key in OWN]
+    blocks = {kind: {key: value for key, value in given.items() if key not in OWN} for kind, given in blocks.items()}
     for side, foreign in FOREIGN.items():
         for index, feature in enumerate(data[side] if isinstance(data.get(side), list) else []):
             kind = str(feature.get("type")) if isinstance(feature, dict) else ""
-            given = defaults.get(kind)
-            if isinstance(given, dict):
-                own = {key: value for key, value in given.items() if key not in foreign}
-                places = {path: f"defaults.{kind}{path}" for path in _taken(own, feature)}
+            if kind in blocks:
+                # A tied input has the encoder of another one.
+                kept = {*foreign, *(["encoder"] if feature.get("tied") else [])}
+                below = {key: value for key, value in blocks[kind].items() if key not in kept}
+                places = {path: f"defaults.{kind}{path}" for path in _taken(below, feature)}
                 moved.update({f"{side}[{index}]{path}": place for path, place in places.items()})
-                feature.update(merged(deepcopy(own), feature))
-    known = set(input_features)
-    data["defaults"] = {
-        key: value for key, value in defaults.items() if key not in known or not isinstance(value, dict)
-    }
-    return moved
+                feature.update(merged(deepcopy(below), feature))
+    data["defaults"] = {key: value for key, value in defaults.items() if key not in blocks}
+    taken = set(moved.values())
+    found = [Problem(f"defaults.{place}", "belongs to one feature; write it there") for place in own]
+    found += [problem for kind, given in blocks.items() for problem in _untaken(data, kind, given, taken)]
+    return moved, found
+
+
+def _untaken(data: Mapping[str, Any], kind: str, given: dict[str, Any], taken: set[str]) -> list[Problem]:
+    """Return what is wrong with those defaults of a feature type that no feature took."""
+    found: dict[str, list[Problem]] = {}
+    for side, foreign in FOREIGN.items():
+        # A part without a type is of the type that each feature names: without it, there is nothing to judge.
+        used = any(feature.get("type") == kind for feature in _features(data, side))
+        own = {key: value for key, value in given.items() if key not in foreign and not (used and _untyped(key, value))}
+        feature = {**deepcopy(own), "name": kind, "type": kind}
+        _complete_features({"model_type": data["model_type"], side: [feature]})
+        try:
+            REGISTRIES[side][kind].Config.load({key: value for key, value in feature.items() if key != "type"})
+        except ConfigError as error:
+            for problem in error.problems:
+                found.setdefault(problem.path, []).append(problem)
+    return [
+        replace(problems[0], path=f"defaults.{kind}.{path}")
+        for path, problems in found.items()
+        # What only one side has, such as preprocessing.labels, is right if that side takes it.
+        if len(problems) == 2 - any(path.split(".")[0] in foreign for foreign in FOREIGN.values())
+        and not any(_related(f"defaults.{kind}.{path}", place) for place in taken)
+    ]
+
+
+def _untyped(key: str, value: Any) -> bool:
+    return key in ("encoder", "decoder", "loss") and isinstance(value, dict) and "type" not in value
+
+
+def _related(path: str, other: str) -> bool:
+    """Return whether one of two places lies in the other."""
+    return f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}.")
 
 
 def _taken(below: Any, above: Any, path: str = "") -> Iterator[str]:
@@ -80,8 +120,10 @@ def _taken(below: Any, above: Any, path: str = "") -> Iterator[str]:
 
 def merged(below: Any, above: Any) -> Any:
     """Return ``above`` laid over ``below``; a plugin of another type replaces the whole part."""
-    if isinstance(above, str) and isinstance(below, dict) and below.get("type") == above:
-        return below
+    if isinstance(above, str) and isinstance(below, dict) and below.get("type", above) == above:
+        return {**below, "type": above}
+    if isinstance(below, str) and isinstance(above, dict) and above.get("type", below) == below:
+        return {**above, "type": below}
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     if "type" in below and above.get("type", below["type"]) != below["type"]:
@@ -93,10 +135,10 @@ def _complete_features(data: dict[str, Any]) -> None:
     """Name the encoder of every input of an ecd model, and the decoder of every output."""
     kind = str(data["model_type"])
     for feature in _features(data, "input_features") if kind == "ecd" else ():
-        if feature.get("type") in set(input_features) and not feature.get("tied"):
+        if feature.get("type") in input_features and not feature.get("tied"):
             _default(feature, "encoder", input_features[feature["type"]].default_encoder)
     for feature in _features(data, "output_features"):
-        if feature.get("type") in set(output_features):
+        if feature.get("type") in output_features:
             plugin = output_features[feature["type"]]
             _default(feature, "decoder", plugin.default_decoders.get(kind))
             if feature.get("loss") is not None:
@@ -117,7 +159,7 @@ def _complete_adapter(data: dict[str, Any]) -> None:
     name = _adapter_name(data)
     if name == "qlora" and data.get("quantization") is None:
         data["quantization"] = {"bits": 4}
-    if name not in set(adapters) or "alpha" not in adapters[name].Config.schema().fields:
+    if name not in adapters or "alpha" not in adapters[name].Config.schema().fields:
         return
     adapter = data["adapter"] if isinstance(data["adapter"], dict) else {"type": name}
     rank = adapter.get("r", adapters[name].Config().r)  # type: ignore[attr-defined]
@@ -148,6 +190,6 @@ def _complete_trainer(data: dict[str, Any]) -> None:
 def _learning_rate(data: Mapping[str, Any], objective: str) -> float:
     """Return the rate that is known to work: the adapter's own, or one for all weights."""
     name = _adapter_name(data)
-    if name in set(adapters):
+    if name in adapters:
         return adapters[name].learning_rate
     return 1e-3 if data.get("architecture") else FULL_RATE.get(objective, 2e-5)

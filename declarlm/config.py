@@ -18,6 +18,7 @@ from declarlm.core.document import Document
 from declarlm.core.errors import choose_from
 from declarlm.core.fields import shown
 from declarlm.core.overrides import override
+from declarlm.core.section import Rules
 from declarlm.core.strict_yaml import read_yaml
 from declarlm.data.preprocessing import Preprocessing
 from declarlm.data.split import splits
@@ -63,7 +64,8 @@ class ModelConfig(Section):
             return super().load(data, source=source, problems=problems)
         if not isinstance(data, Mapping):
             return EcdConfig.load(data, source=source, problems=problems)  # type: ignore[return-value]
-        kind = KINDS.get(data.get("model_type"))
+        name = data.get("model_type")
+        kind = KINDS.get(name) if isinstance(name, str) else None
         found = list(problems)
         if kind is None:
             # Its own problem; what else is wrong is judged by what the config looks like.
@@ -84,19 +86,30 @@ class ModelConfig(Section):
         """Whether the model is a language model."""
         return self.model_type == "llm"
 
-    def check(self) -> Iterable[Problem]:
-        yield from self._names()
+    def check(self) -> Rules:
+        yield self._names()
+        yield self._defaults()
+        yield self._objective()
+        for index, feature in enumerate(self.output_features):
+            yield self._asked(f"output_features[{index}]", feature)
+            yield self._output(f"output_features[{index}]", feature)
+        yield self._deciding()
+
+    def _defaults(self) -> Iterable[Problem]:
         for name in self.defaults:
-            known = name in set(input_features)
             unknown = f"no feature type is named {choose_from(name, input_features)}"
-            yield Problem(f"defaults.{name}", "must be a mapping of a feature's keys" if known else unknown)
+            mapping = "must be a mapping of a feature's keys"
+            yield Problem(f"defaults.{name}", mapping if name in input_features else unknown)
+
+    def _objective(self) -> Iterable[Problem]:
         if not self.input_features:
             yield Problem("input_features", "must name at least one column")
         if self.model_type not in self.objective.model_types:
             yield Problem("trainer.type", f"{self.trainer.type!r} is not for model_type {self.model_type!r}")
         if self.objective.needs_outputs and not self.output_features:
             yield Problem("output_features", f"must name at least one column for trainer.type {self.trainer.type!r}")
-        yield from self._outputs()
+
+    def _deciding(self) -> Iterable[Problem]:
         try:
             deciding_metric(self.output_features, self.trainer)
         except ConfigError as error:
@@ -111,20 +124,23 @@ class ModelConfig(Section):
                     yield Problem(path, f"is {feature.name!r} a second time, first at {seen[feature.name]}")
                 seen.setdefault(feature.name, path)
 
-    def _outputs(self) -> Iterable[Problem]:
-        read = {feature.source: feature.name for feature in self.input_features}
-        for index, feature in enumerate(self.output_features):
-            path = f"output_features[{index}]"
-            if feature.source in read and feature.name != read[feature.source]:
-                column = f"column {feature.source!r} is also that of input {read[feature.source]!r}"
-                yield Problem(f"{path}.column", f"{column}: the model would be shown the answer")
-            if self.model_type not in feature.plugin.default_decoders:
-                only = ", ".join(map(repr, feature.plugin.default_decoders))
-                yield Problem(f"{path}.type", f"{feature.type!r} can be predicted by model_type {only} only")
-            for part in ("decoder", "loss"):
-                chosen = getattr(feature, part)
-                if chosen is not None and self.model_type not in chosen.plugin.model_types:
-                    yield Problem(f"{path}.{part}", f"{chosen.type!r} is no {part} for model_type {self.model_type!r}")
+    def _asked(self, path: str, feature: OutputFeature.Config) -> Iterable[Problem]:
+        read = {feature.column or feature.name: feature.name for feature in self.input_features}
+        source = feature.column or feature.name
+        if source in read and feature.name != read[source]:
+            column = f"column {source!r} is also that of input {read[source]!r}"
+            yield Problem(f"{path}.column", f"{column}: the model would be shown the answer")
+
+    def _output(self, path: str, feature: OutputFeature.Config) -> Rules:
+        if self.model_type not in feature.plugin.default_decoders:
+            only = ", ".join(map(repr, feature.plugin.default_decoders))
+            yield Problem(f"{path}.type", f"{feature.type!r} can be predicted by model_type {only} only")
+        for part in ("decoder", "loss"):
+            yield self._part(f"{path}.{part}", part, getattr(feature, part))
+
+    def _part(self, path: str, part: str, chosen: Any) -> Iterable[Problem]:
+        if chosen is not None and self.model_type not in chosen.plugin.model_types:
+            yield Problem(path, f"{chosen.type!r} is no {part} for model_type {self.model_type!r}")
 
 
 class LlmConfig(ModelConfig):
@@ -156,27 +172,51 @@ class LlmConfig(ModelConfig):
             )
         )
 
-    def check(self) -> Iterable[Problem]:
+    def check(self) -> Rules:
         yield from super().check()
         if (self.base_model is None) == (self.architecture is None):
             yield Problem("base_model", "write either base_model or architecture (to start from scratch)")
+        yield self._bits()
+        yield self._merged()
+        yield self._weights()
+        yield self._scratch()
+        for index, feature in enumerate(self.input_features):
+            yield self._input(f"input_features[{index}]", feature)
+        yield self._prompt()
+
+    def _bits(self) -> Iterable[Problem]:
         bits = self.quantization.bits if self.quantization is not None else 4
         if self.adapter is not None and self.adapter.type == "qlora" and bits != 4:
             found = f"must be 4 for adapter qlora, got {bits}; write adapter: lora to keep it"
             yield Problem("quantization.bits", found)
+
+    def _merged(self) -> Iterable[Problem]:
+        if self.adapter is not None and self.adapter.postprocessor.merge_adapter_into_base_model:
+            problem = "must be false: a run keeps the adapter beside its base; merge it with PEFT's merge_and_unload"
+            yield Problem("adapter.postprocessor.merge_adapter_into_base_model", problem)
+
+    def _weights(self) -> Iterable[Problem]:
+        if self.adapter is not None and self.adapter.pretrained_adapter_weights is None and not self.objective.trains:
+            remedy = "write trainer: {type: finetune}, or adapter.pretrained_adapter_weights, or leave adapter out"
+            yield Problem("adapter", f"is new, and trainer.type {self.trainer.type!r} trains nothing; {remedy}")
         untrainable = self.adapter is None and self.architecture is None and self.objective.trains
         if self.quantization is not None and untrainable:
             yield Problem("quantization", "quantized weights cannot be trained; add adapter: lora")
+
+    def _scratch(self) -> Iterable[Problem]:
         for part in ("adapter", "quantization") if self.architecture is not None else ():
             if getattr(self, part) is not None:
                 yield Problem(part, "is for a pretrained base_model; all weights of an architecture are trained")
         if self.architecture is not None and not self.objective.trains:
             yield Problem("trainer.type", "a model from scratch knows nothing; write trainer: {type: pretrain}")
-        for index, feature in enumerate(self.input_features):
-            for part in ("encoder", "tied"):
-                if getattr(feature, part) is not None:
-                    problem = "belongs to model_type 'ecd'; a language model reads the column as text"
-                    yield Problem(f"input_features[{index}].{part}", problem)
+
+    def _input(self, path: str, feature: InputFeature.Config) -> Iterable[Problem]:
+        for part in ("tied", "encoder"):
+            if getattr(feature, part) is not None:
+                problem = "belongs to model_type 'ecd'; a language model reads the column as text"
+                yield Problem(f"{path}.{part}", problem)
+
+    def _prompt(self) -> Iterable[Problem]:
         inputs = [feature.name for feature in self.input_features]
         outputs = [feature.name for feature in self.output_features]
         yield from check_prompt(self.prompt, inputs, outputs)
@@ -193,23 +233,28 @@ class EcdConfig(ModelConfig):
 
         return Ecd(EcdSections(self.input_features, self.output_features, self.combiner))
 
-    def check(self) -> Iterable[Problem]:
+    def check(self) -> Rules:
         yield from super().check()
-        inputs = {feature.name: feature for feature in self.input_features}
-        for problem in self.combiner.check_inputs(list(inputs)):
-            yield replace(problem, path=f"combiner.{problem.path}")
+        yield self._combined()
         for index, feature in enumerate(self.input_features):
-            path = f"input_features[{index}].tied"
-            if feature.tied is None:
-                continue
-            leader = inputs.get(feature.tied)
-            if leader is None or leader is feature:
-                yield Problem(path, f"no other input is named {feature.tied!r}")
-            elif leader.type != feature.type or leader.tied is not None:
-                fits = f"an input of type {feature.type!r} that is not tied itself"
-                yield Problem(path, f"must name {fits}, {feature.tied!r} is none")
-            elif feature.encoder is not None:
-                yield Problem(path, f"shares the encoder of {feature.tied!r}; remove encoder")
+            yield self._tied(f"input_features[{index}].tied", feature)
+
+    def _combined(self) -> Iterable[Problem]:
+        for problem in self.combiner.check_inputs(list(dict.fromkeys(feature.name for feature in self.input_features))):
+            yield replace(problem, path=f"combiner.{problem.path}")
+
+    def _tied(self, path: str, feature: InputFeature.Config) -> Iterable[Problem]:
+        if feature.tied is None:
+            return
+        inputs = {other.name: other for other in self.input_features}
+        leader = inputs.get(feature.tied)
+        if leader is None or leader is feature:
+            yield Problem(path, f"no other input is named {feature.tied!r}")
+        elif leader.type != feature.type or leader.tied is not None:
+            fits = f"an input of type {feature.type!r} that is not tied itself"
+            yield Problem(path, f"must name {fits}, {feature.tied!r} is none")
+        elif feature.encoder is not None:
+            yield Problem(path, f"shares the encoder of {feature.tied!r}; remove encoder")
 
 
 KINDS: dict[Any, type[ModelConfig]] = {"llm": LlmConfig, "ecd": EcdConfig}

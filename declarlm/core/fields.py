@@ -11,6 +11,7 @@ import math
 import operator
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -42,8 +43,12 @@ class UnreadableError(TypeError):
 class _Unreadable:
     """Stands for a value that could not be read: true, not null, and no more can be learned of it.
 
-    What it does not refuse itself, such as adding or iterating, Python refuses with a ``TypeError`` too.
+    What it does not refuse itself, such as adding or iterating, Python refuses with a ``TypeError`` too. Of a plugin
+    whose name is wrong, the parameters that all plugins of its kind have can be learned.
     """
+
+    def __init__(self, **known: Any) -> None:
+        vars(self).update(known)
 
     def _refuse(self, *_: Any) -> Any:
         raise UnreadableError
@@ -243,11 +248,12 @@ class Choice(Strict):
     Attributes:
         registry: The plugins to choose from.
         usual: Name of the plugin that a mapping without ``type`` means, if there is one.
+        base: Section that the sections of all plugins extend.
     """
 
-    def __init__(self, registry: Registry[Any], usual: str | None, **common: Any) -> None:
+    def __init__(self, registry: Registry[Any], usual: str | None, base: Any, **common: Any) -> None:
         super().__init__(**common)
-        self.registry, self.usual = registry, usual
+        self.registry, self.usual, self.base = registry, usual, base
         article = "an" if registry.kind[0] in "aeiou" else "a"
         self.expected = f"the name of {article} {registry.kind} or a mapping with it under 'type'"
         self.several = registry.plural
@@ -263,8 +269,17 @@ class Choice(Strict):
             plugin = self.registry[name]
         except DeclarlmError as error:
             place = SCHEMA if isinstance(value, str) else "type"
-            raise ValidationError({place: [str(error)]}, valid_data=UNREADABLE) from None  # type: ignore[arg-type]
+            raise ValidationError({place: [str(error)]}, valid_data=self._known(parameters)) from None  # type: ignore[arg-type]
         return plugin.Config.schema().load(parameters)
+
+    def _known(self, parameters: Mapping[str, Any]) -> _Unreadable:
+        """Return what can be read without knowing the plugin."""
+        known = {}
+        for key, field in self.base.schema().fields.items():
+            if isinstance(field, Plain) and (key in parameters or not field.required):
+                with suppress(ValidationError):
+                    known[key] = field.deserialize(parameters.get(key, field.load_default))
+        return _Unreadable(**known)
 
     def plain(self, value: Any) -> Any:
         return {"type": value.type, **value.dump()}

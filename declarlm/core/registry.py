@@ -84,6 +84,9 @@ class Registry(Generic[T]):
             )
         raise DeclarlmError(f"no {self.kind} is named {choose_from(name, fitting)}")
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in list(self)
+
     def __iter__(self) -> Iterator[str]:
         self._discover()
         return (name for name, plugin in sorted(self._plugins.items()) if not self._misfit(plugin))

@@ -12,7 +12,7 @@ A section is declared once, as annotated class attributes, and everything else i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from functools import cache
 from types import NoneType, UnionType
@@ -22,6 +22,7 @@ from typing import (
     ClassVar,
     Literal,
     Self,
+    TypeAlias,
     Union,
     dataclass_transform,
     get_args,
@@ -50,6 +51,8 @@ from declarlm.core.registry import Registry
 
 if TYPE_CHECKING:
     from declarlm.core.document import Document
+
+Rules: TypeAlias = "Iterable[Problem | Rules]"
 
 
 def param(
@@ -150,8 +153,12 @@ class Section:
         """
         return self.load(type(self)(**{**vars(self), **changes}).dump())
 
-    def check(self) -> Iterable[Problem]:
-        """Yield what is wrong with the section as a whole; override for rules between parameters."""
+    def check(self) -> Rules:
+        """Yield what is wrong with the section as a whole; override for rules between parameters.
+
+        A rule that yields a generator lets it be looked at alone: where one rule meets a value that could not be
+        read, the others go on.
+        """
         return ()
 
     def build(self, *args: Any, **kwargs: Any) -> Any:
@@ -201,12 +208,21 @@ class SectionSchema(Schema):
 def _broken_rules(section: Section, reported: list[str]) -> dict[str, list[str]]:
     """Return what ``check`` says of places that are not ``reported`` already and lie in none that is."""
     messages: dict[str, list[str]] = {}
-    # Beside other problems, a rule may meet UNREADABLE, which no operation takes.
-    with suppress(TypeError) if reported else nullcontext():
-        for problem in section.check():
-            if not any(problem.path == path or problem.path.startswith((f"{path}.", f"{path}[")) for path in reported):
-                messages.setdefault(problem.path, []).append(problem.message)
+    for problem in _found(section.check(), readable=not reported):
+        if not any(problem.path == path or problem.path.startswith((f"{path}.", f"{path}[")) for path in reported):
+            messages.setdefault(problem.path, []).append(problem.message)
     return messages
+
+
+def _found(rules: Rules, *, readable: bool) -> Iterator[Problem]:
+    """Yield the problems of all rules, one after another."""
+    # Beside other problems, a rule may meet UNREADABLE, which no operation takes.
+    with nullcontext() if readable else suppress(TypeError):
+        for rule in rules:
+            if isinstance(rule, Problem):
+                yield rule
+            else:
+                yield from _found(rule, readable=readable)
 
 
 def _declared(section: type, declared: dataclasses.Field[Any], hint: Any) -> Strict:
@@ -249,7 +265,7 @@ def _field(hint: Any, rules: Mapping[str, Any], common: Mapping[str, Any] | None
     if origin is dict and args[0] is str:
         return Entries(_field(args[1], rules), **common)
     if rules.get("registry") is not None:
-        return Choice(rules["registry"], rules.get("usual"), **common)
+        return Choice(rules["registry"], rules.get("usual"), kind, **common)
     if isinstance(kind, type) and issubclass(kind, Section):
         return Sub(kind, **common)
     raise TypeError(f"a parameter cannot be of type {kind}")
