@@ -51,7 +51,7 @@ class ModelConfig(Section):
         default={},
     )
     backend: Literal["local"] = param("Where the work runs.", default="local")
-    seed: int = param("Seed of every random choice.", default=42, min=0)
+    seed: int = param("Seed of every random choice.", default=42, min=0, max=2**63 - 1)
 
     @classmethod
     def load(cls, data: Any, *, source: str | Document = "config", problems: Iterable[Problem] = ()) -> Self:

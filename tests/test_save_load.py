@@ -131,7 +131,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "ecd-tied-bert": ecd(note(bert(trainable=True)), PAIR[1], combiner=COMPARATOR, outputs=("number",)),
     "ecd-table": ecd(*TABULAR, outputs=("category", "binary", "number")),
     "ecd-everything": ecd(note("embed"), *TABULAR, outputs=("number", "category", "binary")),
-    "ecd-batch-norm": ecd(*TABULAR, combiner={"type": "concat", "num_fc_layers": 1, "norm": "batch"}),
+    "ecd-layer-norm": ecd(*TABULAR, combiner={"type": "concat", "num_fc_layers": 1, "norm": "layer"}),
 }
 for number in REGISTRIES["encoders"].where(accepts="number"):
     MODELS[f"ecd-number-{number}"] = ecd({"name": "size", "type": "number", "encoder": small(number)})

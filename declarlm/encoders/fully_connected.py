@@ -18,7 +18,7 @@ class FullyConnectedConfig(Section):
     activation: Literal["relu", "gelu", "silu", "tanh", "sigmoid", "leaky_relu", "elu"] | None = param(
         "Nonlinearity after each fully connected layer.", default="relu"
     )
-    norm: Literal["batch", "layer"] | None = param("Normalization before each nonlinearity.", default=None)
+    norm: Literal["layer"] | None = param("Normalization before each nonlinearity.", default=None)
     dropout: float = param("Probability of zeroing a value in training.", default=0.0, min=0, below=1)
 
     def layers(self, width: int) -> FullyConnected:

@@ -23,7 +23,7 @@ class FullyConnected(nn.Module):
         num_layers: How many layers.
         output_size: Width of each layer.
         activation: Name in ``ACTIVATIONS``, None for linear layers.
-        norm: ``batch`` or ``layer``, None for none.
+        norm: ``layer``, None for none; statistics of a batch would make results depend on how rows are batched.
         dropout: Probability of zeroing an output in training.
     """
 
@@ -42,7 +42,7 @@ class FullyConnected(nn.Module):
         for _ in range(num_layers):
             layers.append(nn.Linear(width, output_size))
             if norm is not None:
-                layers.append(nn.LayerNorm(output_size) if norm == "layer" else nn.BatchNorm1d(output_size))
+                layers.append(nn.LayerNorm(output_size))
             if activation is not None:
                 layers.append(ACTIVATIONS[activation]())
             if dropout:

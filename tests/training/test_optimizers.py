@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_run import assert_same, make_trainer, weights_of
 
-from declarlm.core import RunError
+from declarlm.core import ConfigError, RunError
 from declarlm.training.optimizers import optimizers
 
 RATES = {"sgd": 0.5, "adafactor": 0.05, "lion": 0.001}
@@ -44,3 +44,9 @@ def test_without_bitsandbytes_the_remedy_is_named(tmp_path, monkeypatch):
     assert str(caught.value) == (
         "optimizer 'paged_adamw' needs bitsandbytes: pip install bitsandbytes, or set trainer.optimizer to adamw"
     )
+
+
+def test_nesterov_without_momentum_is_a_problem_of_the_config():
+    with pytest.raises(ConfigError) as caught:
+        optimizers["sgd"].Config.load({"nesterov": True})
+    assert str(caught.value) == "config: nesterov: needs a momentum above 0 and a dampening of 0"

@@ -71,6 +71,18 @@ def test_one_cycle_equals_torch(share):
     assert [schedule.factor(step) for step in range(TOTAL)] == pytest.approx(rates_of_torch(make))
 
 
+@pytest.mark.parametrize(("share", "total"), [(0.1, 10), (0.5, 2), (1.0, 1), (0.05, 20)])
+def test_one_cycle_may_rise_in_a_single_step(share, total):
+    schedule = schedules["one_cycle"].Config.load({"warmup_fraction": share}).build(total)
+    assert schedule.factor(0) == 1.0
+    assert all(0 < schedule.factor(step) <= 1 for step in range(total))
+
+
+@pytest.mark.parametrize(("share", "total", "steps"), [(0.07, 100, 7), (0.14, 50, 7), (0.55, 100, 55), (0.071, 100, 8)])
+def test_a_warmup_is_not_a_step_longer_for_rounding(share, total, steps):
+    assert schedules["constant"].Config.load({"warmup_fraction": share}).build(total).warmup == steps
+
+
 def test_inverse_square_root_is_that_of_the_paper():
     rates = factors("inverse_sqrt", warmup_fraction=0.25)
     # Vaswani et al. 2017, equation 3, over its value at the end of the warm-up.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from declarlm.core import param
+from declarlm.core import Problem, param
 from declarlm.training.optimizers.base import AdamConfig, Optimizer, optimizers
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ class SGD(Optimizer):
         momentum: float = param("Share of the last step that is added to the next.", default=0.0, min=0, below=1)
         dampening: float = param("Share of the gradient that momentum leaves out.", default=0.0, min=0, max=1)
         nesterov: bool = param("Whether to look ahead along the momentum.", default=False)
+
+        def check(self) -> Iterable[Problem]:
+            if self.nesterov and not (self.momentum > 0 and self.dampening == 0):
+                yield Problem("nesterov", "needs a momentum above 0 and a dampening of 0")
 
     def build(self, groups: list[dict[str, Any]], learning_rate: float) -> torch.optim.Optimizer:
         import torch

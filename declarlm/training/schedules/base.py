@@ -23,7 +23,8 @@ class Schedule:
 
     def __init__(self, config: Config, total_steps: int) -> None:
         self.total_steps = total_steps
-        self.warmup = math.ceil(config.warmup_fraction * total_steps)
+        # 0.07 * 100 is a little more than 7.
+        self.warmup = math.ceil(config.warmup_fraction * total_steps - 1e-9)
 
     def factor(self, step: int) -> float:
         """Return the share of the highest learning rate that step ``step`` (from 0) uses."""

@@ -105,7 +105,7 @@ class OneCycle(Schedule):
 
     def factor(self, step: int) -> float:
         if step <= self.peak:
-            return _anneal(self.first, 1.0, step / self.peak)
+            return _anneal(self.first, 1.0, step / self.peak if self.peak > 0 else 1.0)
         return _anneal(1.0, self.last, (step - self.peak) / max(1.0, self.total_steps - 1 - self.peak))
 
 
