@@ -118,13 +118,14 @@ class DeclarLM:
         opened = resume_run(Path(resume)) if resume else create_run(Path(output), name or "run")
         with self._placed(), opened as run:
             if resume:
+                run.check_config(self.config.dump())
                 _check_same_rows(run, parts)
-            self._fit(run, model, parts, resume=resume is not None, progress=progress)
+            self._fit(run, model, parts, progress=progress)
             self._model = model
             metrics = self._conclude(run, parts)
         return TrainResult(run.directory, metrics, _history(run), self)
 
-    def _fit(self, run: Run, model: Model, parts: Parts, *, resume: bool, progress: Progress | None) -> None:
+    def _fit(self, run: Run, model: Model, parts: Parts, *, progress: Progress | None) -> None:
         """Take the model from sections to trained weights; each line is one arrow of the data flow."""
         config, tables, device = self.config.trainer, parts.tables, self._device()
         model.fit(tables.train, seed=self.config.seed, folder=run.directory / "base")
@@ -140,7 +141,8 @@ class DeclarLM:
         if progress is not None:
             for remark in [*parts.remarks(), *model.remarks(store, len(tables.train)), *judge.remarks]:
                 progress.note(remark)
-        if not resume:
+        is_new = run.status.state == "created"
+        if is_new:
             run.write_config(self._given, self.config.dump())
             run.write_environment(device)
             run.write_data(parts.record())
@@ -161,10 +163,10 @@ class DeclarLM:
             hooks=model.hooks(),
             progress=progress,
         )
-        if not resume:
+        if is_new:
             trainer.fire_drill(judge.rehearse if trainer.evaluate is not None else None)
-        run.mark("training")
-        for _ in trainer.fit(resume=resume):
+        begun = not is_new or bool(trainer.checkpoints.steps())
+        for _ in trainer.fit(resume=begun, begun=lambda: run.mark("training")):
             pass  # The trainer shows and saves each evaluation; nothing is to be decided here.
 
     def _conclude(self, run: Run, parts: Parts) -> Metrics:
@@ -364,10 +366,7 @@ def resume_training(
         RunError: If the directory is no run, or nothing is left to do in it.
     """
     run = open_run(Path(directory))
-    state = run.status.state
-    if state in ("created", "finished"):
-        found = "is finished" if state == "finished" else "stopped before its training began"
-        raise RunError(f"{run.directory} {found}; there is nothing to resume")
+    run.check_resumable()
     sources = run.read("data")["sources"]
     given = {"dataset": dataset, "validation": validation, "test": test}
     for role, source in sources.items():

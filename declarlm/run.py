@@ -34,9 +34,19 @@ from typing import Any, Literal, cast, get_args
 import yaml
 
 from declarlm.core import RunError
+from declarlm.core.document import differences
 from declarlm.core.errors import DiskError
-from declarlm.core.files import lock, read_json, read_json_lines, unlisted, verify_folder, write_json, write_text
-from declarlm.core.strict_yaml import scalar
+from declarlm.core.files import (
+    lock,
+    read_json,
+    read_json_lines,
+    remove_leftovers,
+    unlisted,
+    verify_folder,
+    write_json,
+    write_text,
+)
+from declarlm.core.strict_yaml import read_yaml, scalar
 
 State = Literal["created", "training", "finished", "failed", "interrupted"]
 
@@ -146,6 +156,27 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``."""
         return read_json_lines(self.directory / "metrics.jsonl")
+
+    def check_resumable(self) -> None:
+        """Check that there is training left to do here.
+
+        Raises:
+            RunError: If there is none, or what it needs was not written yet.
+        """
+        written = all((self.directory / name).is_file() for name in ("config.resolved.yaml", "data.json"))
+        if self.status.state == "finished" or not written:
+            found = "stopped before its training began" if not written else "is finished"
+            raise RunError(f"{self.directory} {found}; there is nothing to resume")
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Check that a config, complete, is the one that training began with.
+
+        Raises:
+            RunError: With all that differs.
+        """
+        changes = list(differences(read_yaml(self.directory / "config.resolved.yaml").data, config))
+        if changes:
+            raise RunError(f"{self.directory} began with another config: {'; '.join(changes)}; train a new run")
 
     def prediction_path(self, name: str) -> Path:
         """Return where to write predictions: ``test.csv`` is ``predictions/test.csv``.
@@ -260,11 +291,13 @@ def resume_run(directory: Path) -> Iterator[Run]:
     """Open a run and hold its lock for the block.
 
     Raises:
-        RunError: If the directory is no run.
+        RunError: If the directory is no run, or nothing is left to do in it.
         LockedError: If another process works in it.
     """
     run = open_run(directory)
     with _working(run):
+        run.check_resumable()
+        remove_leftovers(run.directory)
         yield run
 
 

@@ -224,10 +224,56 @@ def test_a_finished_run_has_nothing_to_resume(copied):
     with pytest.raises(RunError) as caught:
         resume_training(copied.run)
     assert str(caught.value) == f"{copied.run} is finished; there is nothing to resume"
+    with pytest.raises(RunError) as caught:
+        DeclarLM(copied.run / "config.resolved.yaml").train(copied.rows, resume=copied.run)
+    assert str(caught.value) == f"{copied.run} is finished; there is nothing to resume"
+    assert (copied.run / "STATUS").read_text() == "finished\n"
     set_back(copied.run, "created")
+    (copied.run / "data.json").unlink()
     with pytest.raises(RunError) as caught:
         resume_training(copied.run)
     assert str(caught.value) == f"{copied.run} stopped before its training began; there is nothing to resume"
+
+
+@pytest.mark.parametrize("moment", ["_undone", "_save_and_reload"])
+def test_a_run_killed_in_the_fire_drill_is_the_same(whole, tmp_path, moment):
+    """Before its first checkpoint; the process kills itself, since the moment is short."""
+    code = (
+        "import os, declarlm.training.fire_drill as drill; from declarlm.cli import main\n"
+        f"drill.{moment} = lambda *_: os.kill(os.getpid(), 9)\nmain()"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, whole.train), str(tmp_path), "--name", "run"]
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL
+    run = tmp_path / "run"
+    assert (run / "STATUS").read_text() == "created\n"
+    resume_training(run, device="cpu")
+    assert_same(run, whole.run)
+    assert not list(run.glob(".*.tmp"))
+
+
+def test_a_run_killed_just_after_its_first_checkpoint_goes_on(whole, tmp_path):
+    code = (
+        "import os; from declarlm.run import Run; from declarlm.cli import main\n"
+        "mark = Run.mark\n"
+        "Run.mark = lambda run, state, *more: os.kill(os.getpid(), 9) if state == 'training' else mark(run, state)\n"
+        "main()"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, whole.train), str(tmp_path), "--name", "run"]
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000000"]
+    resume_training(tmp_path / "run", device="cpu")
+    assert_same(tmp_path / "run", whole.run)
+
+
+def test_another_config_is_refused(copied):
+    set_back(copied.run)
+    other = {"adapter.dropout": 0.3, "generation.max_new_tokens": 3}
+    with pytest.raises(RunError) as caught:
+        DeclarLM(copied.run / "config.resolved.yaml", overrides=other).train(copied.rows, resume=copied.run)
+    assert str(caught.value) == (
+        f"{copied.run} began with another config: adapter.dropout was 0.2, is 0.3; generation.max_new_tokens was 2, "
+        "is 3; train a new run"
+    )
 
 
 @pytest.mark.parametrize("change", ["a cell", "a row less", "another order"])

@@ -58,6 +58,8 @@ def test_a_run_that_was_stopped_is_interrupted_and_can_be_resumed(tmp_path, erro
     with pytest.raises(type(error)):
         fail(tmp_path, error, in_training=True)
     assert open_run(tmp_path / "intents").status.state == "interrupted"
+    for name in ("config.resolved.yaml", "data.json"):
+        (tmp_path / "intents" / name).write_text("{}")
     with resume_run(tmp_path / "intents") as run:
         run.mark("finished")
     assert open_run(tmp_path / "intents").status == Status("finished")

@@ -188,13 +188,10 @@ def _seeded(model: DeclarLM, generation: dict[str, Any], seed: int | None) -> di
 def _check_config(run: Path, config: Path | None) -> None:
     """Refuse a config file that says something else than the config of a run."""
     from declarlm.config import load_config
-    from declarlm.core import RunError
     from declarlm.run import open_run
 
-    resolved = open_run(run).directory / "config.resolved.yaml"
-    if config is not None and load_config(config).dump() != load_config(resolved).dump():
-        remedy = f"leave --config out to go on with that of {run}, or train a new run"
-        raise RunError(f"{config} is not the config that {run} began with; {remedy}")
+    if config is not None:
+        open_run(run).check_config(load_config(config).dump())
 
 
 def _check_output(output: Path | None) -> None:

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Give a temporary folder to fill; it takes its place, with a manifest, when the block ends well.
 
     A folder that was written so is replaced. That takes two renames, so who must find the old or the new one after
     a crash between them gives each version a name of its own, as checkpoints do.
+
+    Args:
+        path: Where the folder goes.
+        shared: Whether other processes may make the same folder, with the same content: a whole one is then kept,
+            whoever made it, so that nobody who has found it loses it.
 
     Raises:
         DiskError: If the disk is full, broken or read-only.
@@ -70,20 +75,33 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             write_json(temporary / MANIFEST, {name: _entry(temporary / name) for name in _sync_tree(temporary)})
-            retired = _beside(path)
-            if path.exists():
-                path.rename(retired)
-            try:
-                temporary.rename(path)
-            except OSError:
-                if retired.exists():
-                    retired.rename(path)
-                raise
-            _sync(path.parent)
-            shutil.rmtree(retired, ignore_errors=True)
+            _publish(temporary, path, shared=shared)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def _publish(temporary: Path, path: Path, *, shared: bool) -> None:
+    """Put a finished folder in its place, and delete the one that was there."""
+    retired = _beside(path)
+    try:
+        temporary.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if shared and verify_folder(path):
+            shutil.rmtree(temporary)
+            return
+        with suppress(FileNotFoundError):  # Another process has just done it.
+            path.rename(retired)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if retired.exists():
+                retired.rename(path)
+            raise
+    _sync(path.parent)
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def verify_folder(path: Path) -> bool:

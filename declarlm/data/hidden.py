@@ -92,7 +92,7 @@ def _vectors(encoder: Encoder, module: nn.Module, different: Ragged, key: str) -
         return vectors
     folder = cache_folder() / "hidden" / key
     if not verify_folder(folder):
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, shared=True) as temporary:
             out = np.lib.format.open_memmap(temporary / VECTORS, mode="w+", dtype=np.float32, shape=shape)
             compute(encoder, module, different, out)
             out.flush()

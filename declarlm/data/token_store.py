@@ -51,7 +51,7 @@ def write_tokens(folder: Path, chunks: Iterable[EncodedRows]) -> TokenStore:
     """
     import numpy as np
 
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, shared=True) as temporary:
         files = {name: (temporary / f"{name}.bin").open("wb") for name in _DTYPES}
         try:
             for chunk in chunks:

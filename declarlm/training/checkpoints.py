@@ -8,12 +8,13 @@ newest two stay, and the best one.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from declarlm.core import RunError
+from declarlm.core.document import differences
 from declarlm.core.errors import DiskError
 from declarlm.core.files import atomic_folder, read_json, remove_leftovers, verify_folder, write_json
 from declarlm.training.state import RandomState, TrainState
@@ -102,9 +103,12 @@ class Checkpoints:
         """
         remove_leftovers(self.folder)
         steps = self.steps()
-        for step in steps:
+        for place, step in enumerate(steps):
             if verify_folder(self.path(step)):
-                return self.read(self.path(step), optimizer)
+                restored = self.read(self.path(step), optimizer)
+                for damaged in steps[:place]:
+                    shutil.rmtree(self.path(damaged))  # Training writes it again, and two whole ones are to be kept.
+                return restored
             self.warn(f"checkpoint {self.path(step)} is damaged and was passed over; an older one is tried")
         found = f"none of its {len(steps)} checkpoints is whole" if steps else "it has no checkpoint"
         raise RunError(f"{self.folder} cannot be resumed: {found}; train again under a new name")
@@ -138,19 +142,9 @@ class Checkpoints:
             hook.restore({key.removeprefix(mark): value for key, value in hooks.items() if key.startswith(mark)})
 
     def _compare(self, path: Path, identity: Mapping[str, Any]) -> None:
-        changes = list(_differences(identity, self.identity))
+        changes = list(differences(identity, self.identity))
         if changes:
             raise RunError(f"{path} cannot be resumed by another run: " + "; ".join(changes))
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield what differs between two JSON mappings, by dotted path."""
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from _differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            yield f"{prefix}{key} was {before!r}, is {after!r}"
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -37,7 +37,7 @@ def fire_drill(trainer: Trainer, rehearse: Callable[[], object] | None) -> None:
             with torch.no_grad():
                 rehearse()
         trainer.directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fire-drill-", dir=trainer.directory) as folder:
+        with tempfile.TemporaryDirectory(prefix=".fire-drill-", suffix=".tmp", dir=trainer.directory) as folder:
             _save_and_reload(trainer, Path(folder) / "checkpoint")
 
 

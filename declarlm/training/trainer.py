@@ -158,8 +158,12 @@ class Trainer:
         """
         fire_drill(self, rehearse)
 
-    def fit(self, resume: bool = False) -> Iterator[Evaluation]:
+    def fit(self, resume: bool = False, begun: Callable[[], object] | None = None) -> Iterator[Evaluation]:
         """Train to the end, or until early stopping, and leave the best weights on the module.
+
+        Args:
+            resume: Whether to go on from the newest checkpoint.
+            begun: Called once there is a checkpoint, from which training can go on.
 
         Raises:
             DivergedError: If the loss or its gradient stays non-finite.
@@ -168,7 +172,7 @@ class Trainer:
             RunError: If ``resume`` finds no whole checkpoint of this config, or a fresh start finds one.
         """
         with self._running():
-            self._begin(resume)
+            self._begin(resume, begun)
         while True:
             with self._running():
                 evaluation = self._advance()
@@ -206,7 +210,7 @@ class Trainer:
             self.reporter.pause()
             outer.restore(self.device)
 
-    def _begin(self, resume: bool) -> None:
+    def _begin(self, resume: bool, begun: Callable[[], object] | None) -> None:
         with self._interrupts.held():
             if resume:
                 self.state, self.random = self.checkpoints.load_newest(self.optimizer)
@@ -216,6 +220,8 @@ class Trainer:
             else:
                 self._save()
             self.reporter.track.open(self.state.step)
+            if begun is not None:
+                begun()
 
     def _advance(self) -> Evaluation | None:
         """Train up to the next evaluation and return it, or nothing at the end."""

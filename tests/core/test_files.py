@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -254,6 +255,45 @@ def test_file_that_a_person_adds_does_no_harm(tmp_path):
     fill(tmp_path / "model", "new")
     (tmp_path / "model" / "notes.txt").write_text("good one")
     assert verify_folder(tmp_path / "model")
+
+
+def make_shared_folders(parent: Path, barrier: Any, failures: Any) -> None:
+    for number in range(60):
+        barrier.wait(timeout=60)
+        folder = parent / str(number)
+        try:
+            if not verify_folder(folder):
+                with atomic_folder(folder, shared=True) as temporary:
+                    (temporary / "data").write_bytes(b"x" * 10)
+            assert verify_folder(folder)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test tells it
+            failures.put(f"{type(error).__name__}: {error}")
+
+
+def test_processes_that_make_the_same_folder_do_not_disturb_each_other(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier, failures = context.Barrier(3), context.Queue()
+    workers = [context.Process(target=make_shared_folders, args=(tmp_path, barrier, failures)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+    assert failures.empty()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map(str, range(60)))
+
+
+def test_a_damaged_shared_folder_is_made_again(tmp_path):
+    folder = tmp_path / "entry"
+    for content in (b"old", b"new"):
+        with atomic_folder(folder, shared=True) as temporary:
+            (temporary / "data").write_bytes(content)
+    assert (folder / "data").read_bytes() == b"old"
+    (folder / "data").write_bytes(b"bad")
+    with atomic_folder(folder, shared=True) as temporary:
+        (temporary / "data").write_bytes(b"new")
+    assert (folder / "data").read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["entry"]
 
 
 def test_folder_of_somebody_else_is_not_replaced(tmp_path):

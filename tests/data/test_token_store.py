@@ -78,6 +78,8 @@ def test_a_failed_encoding_leaves_nothing_behind(tmp_path):
 
 def test_a_store_outlives_the_one_that_replaces_it(tmp_path):
     first = write_tokens(tmp_path / "store", [chunk([1, 2])])
+    with (tmp_path / "store" / "num_cut.bin").open("ab") as file:
+        file.write(b"damage")
     write_tokens(tmp_path / "store", [chunk([3])])
     assert first.ids[0].tolist() == [1, 2]
     assert open_tokens(tmp_path / "store").ids[0].tolist() == [3]

@@ -16,6 +16,7 @@ from torch import nn
 
 from declarlm.core import RunError
 from declarlm.core.errors import DiskError
+from declarlm.core.files import verify_folder
 from declarlm.training.checkpoints import trained_tensors
 
 
@@ -122,6 +123,16 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, name):
     assert notes.notes == [f"checkpoint {damaged} is damaged and was passed over; an older one is tried"]
     whole = trained(tmp_path / "whole", 10)
     assert_same(weights_of(trainer.module), weights_of(whole.module))
+
+
+def test_training_writes_a_damaged_checkpoint_again(tmp_path):
+    trained(tmp_path, 3)
+    damaged = tmp_path / "checkpoints" / "step-00000003"
+    (damaged / "manifest.json").unlink()
+    trainer = make_trainer(tmp_path, {"epochs": 2, "eval_steps": 1, "early_stop": -1}, progress=Notes())
+    next(trainer.fit(resume=True))
+    assert names(tmp_path)[-2:] == ["step-00000002", "step-00000003"]
+    assert verify_folder(damaged)
 
 
 def test_without_a_whole_checkpoint_nothing_starts(tmp_path):
