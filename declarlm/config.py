@@ -125,6 +125,7 @@ class ModelConfig(Section):
                 seen.setdefault(feature.name, path)
 
     def _asked(self, path: str, feature: OutputFeature.Config) -> Iterable[Problem]:
+        # Not by ``source``: of a feature whose type is wrong, only what all types have is known.
         read = {feature.column or feature.name: feature.name for feature in self.input_features}
         source = feature.column or feature.name
         if source in read and feature.name != read[source]:

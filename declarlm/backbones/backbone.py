@@ -14,7 +14,7 @@ from declarlm.backbones.find import BASE_FILES, CODE_FILES, find_folder
 from declarlm.backbones.libraries import import_libraries, reason
 from declarlm.backbones.trust import check_base
 from declarlm.core import ModelError
-from declarlm.core.digests import file_digest
+from declarlm.core.cache import file_digest
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from declarlm.core.batching import in_batches
-from declarlm.core.digests import cache_folder
+from declarlm.core.cache import cache_folder
 from declarlm.core.files import atomic_folder, verify_folder
 from declarlm.core.ragged import Ragged
 from declarlm.encoders.base import Encoder

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declarlm.core.digests import cache_folder
+from declarlm.core.cache import cache_folder
 from declarlm.core.files import atomic_folder, verify_folder
 from declarlm.core.ragged import Ragged
 

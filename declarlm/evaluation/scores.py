@@ -82,8 +82,10 @@ def mean_losses(
     training = model.module.training
 
     def run(rows: np.ndarray[Any, Any]) -> None:
-        for name, value in {name: float(loss) for name, loss in model.losses(store, rows).items()}.items():
-            sums[name] += value
+        # All of them before one is added: where memory runs out, the batch comes again in halves.
+        losses = {name: float(loss) for name, loss in model.losses(store, rows).items()}
+        for name, loss in losses.items():
+            sums[name] += loss
         for total, weights in ((shared, model.weights(store, rows)), (own, model.own_weights(store, rows))):
             for name, weight in weights.items():
                 total[name] += weight

@@ -31,20 +31,21 @@ def predict_llm(
     contexts = model.prompts(table).ids
     wanted = {output.name for output in (model.outputs if only is None else only)}
     raws: dict[str, Raw] = {}
+    answers: list[list[int]] = [[]] * len(contexts)
     for place, output in enumerate(model.outputs):
         if wanted <= raws.keys():
             break
-        literal = model.encoder.literals[place]
-        contexts = _extended(contexts, [literal] * len(contexts)) if literal else contexts
+        literal = list(model.encoder.literals[place])
+        if place or literal:
+            contexts = _extended(contexts, [answer + literal for answer in answers])
         read = _score if _is_scored(output) else _write
         raws[output.name], answers = read(model, place, output, contexts, generation)
-        contexts = _extended(contexts, answers)
     return {name: raw for name, raw in raws.items() if name in wanted}
 
 
-def _extended(contexts: Ragged, answers: Sequence[list[int]]) -> Ragged:
-    """Return each context with its answer behind it."""
-    return Ragged.from_rows([*context.tolist(), *answer] for context, answer in zip(contexts, answers, strict=True))
+def _extended(contexts: Ragged, more: Sequence[list[int]]) -> Ragged:
+    """Return each context with more tokens behind it."""
+    return Ragged.from_rows([*context.tolist(), *tokens] for context, tokens in zip(contexts, more, strict=True))
 
 
 def _is_scored(output: OutputFeature) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ class CausalModel(nn.Module):
             return torch.bool
         return next(self.backbone.parameters()).dtype
 
-    @property
+    @cached_property
     def has_plain_cache(self) -> bool:
         """Whether keys and values of earlier tokens can be kept outside the model."""
         causal = causal_part(self.backbone)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from declarlm.core.digests import cache_folder
+from declarlm.core.cache import cache_folder
 from declarlm.core.files import verify_folder
 from declarlm.data import hidden
 from declarlm.data.hidden import VECTORS, hidden_store

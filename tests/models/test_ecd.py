@@ -5,7 +5,7 @@ import torch
 
 from declarlm.combiners import combiners
 from declarlm.core import DataError
-from declarlm.core.digests import cache_folder
+from declarlm.core.cache import cache_folder
 from declarlm.data import hidden
 from declarlm.features import input_features, output_features
 from declarlm.models.ecd import Ecd, EcdSections

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from declarlm.core import digests
-from declarlm.core.digests import cache_folder, file_digest
+from declarlm.core import cache
+from declarlm.core.cache import cache_folder, file_digest
 
 
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that is large and old enough to be remembered."""
-    monkeypatch.setattr(digests, "_REMEMBERED_FROM", 8)
-    monkeypatch.setattr(digests, "_SETTLED", 0)
+    monkeypatch.setattr(cache, "_REMEMBERED_FROM", 8)
+    monkeypatch.setattr(cache, "_SETTLED", 0)
     path = tmp_path / "weights"
     path.write_bytes(b"0123456789")
     return path
@@ -55,7 +55,7 @@ def test_a_damaged_memory_is_made_again(large):
 
 
 def test_a_file_that_may_still_change_is_not_remembered(large, monkeypatch):
-    monkeypatch.setattr(digests, "_SETTLED", 2_000_000_000)
+    monkeypatch.setattr(cache, "_SETTLED", 2_000_000_000)
     file_digest(large)
     assert remembered() == []
 

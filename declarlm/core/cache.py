@@ -1,4 +1,4 @@
-"""Hashes of whole files, remembered in the cache so that a large file that nobody touched is read once."""
+"""The cache: where it lies, and the hashes of files that it remembers, so that a large one is read once."""
 
 from __future__ import annotations
 
