@@ -13,14 +13,20 @@ _ENCODER_KEYS = (
     "num_heads num_fc_layers fc_layers fc_dropout activation norm dropout use_pretrained"
 )
 _DECODER_KEYS = "num_fc_layers fc_layers fc_dropout output_size activation norm dropout"
+_HEAD_KEYS = "output_size activation norm dropout"
 _TYPES = "text category number numerical binary set bag sequence date vector timeseries image audio h3"
-_GENERATION_KEYS = (
-    "penalty_alpha prompt_lookup_num_tokens bad_words_ids force_words_ids guidance_scale sequence_bias early_stopping "
-    "max_time num_beam_groups typical_p epsilon_cutoff eta_cutoff diversity_penalty encoder_repetition_penalty "
-    "encoder_no_repeat_ngram_size renormalize_logits forced_bos_token_id forced_eos_token_id suppress_tokens "
-    "begin_suppress_tokens exponential_decay_length_penalty remove_invalid_values constraints pad_token_id "
-    "bos_token_id eos_token_id"
-)
+# What generation keys are without effect at; null is so at each.
+_GENERATION: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("early_stopping", "renormalize_logits", "remove_invalid_values"), (False,)),
+    **dict.fromkeys(("num_beam_groups", "typical_p", "encoder_repetition_penalty"), (1,)),
+    **dict.fromkeys(
+        ("epsilon_cutoff", "eta_cutoff", "diversity_penalty", "encoder_no_repeat_ngram_size", "penalty_alpha"), (0,)
+    ),
+    **dict.fromkeys(("forced_bos_token_id", "forced_eos_token_id", "pad_token_id", "bos_token_id", "eos_token_id"), ()),
+    **dict.fromkeys(("bad_words_ids", "force_words_ids", "suppress_tokens", "begin_suppress_tokens"), ()),
+    **dict.fromkeys(("prompt_lookup_num_tokens", "guidance_scale", "sequence_bias", "max_time"), ()),
+    **dict.fromkeys(("exponential_decay_length_penalty", "constraints"), ()),
+}
 _PLACES = ("*_features", "defaults")
 _PREPROCESSING = {
     "word_tokenizer": "tokenizer",
@@ -29,6 +35,8 @@ _PREPROCESSING = {
     "sequence_length_limit": "max_sequence_length",
 }
 _PLATEAU = "reduce_learning_rate_on_plateau"
+_SCHEDULE = "trainer.learning_rate_scheduler"
+_LAYERED = ("input_features.*.encoder", "output_features.*.decoder", "combiner")
 
 _METRICS: list[tuple[Any, Any]] = [
     ("mean_squared_error", "mse"),
@@ -53,6 +61,7 @@ RENAMED: dict[str, str] = {
     **{f"{place}.*.preprocessing.{old}": new for place in _PLACES for old, new in _PREPROCESSING.items()},
     **{f"input_features.*.{key}": f"encoder.{key}" for key in _ENCODER_KEYS.split()},
     **{f"output_features.*.{key}": f"decoder.{key}" for key in _DECODER_KEYS.split()},
+    **{f"{place}.*.decoder.fc_{key}": key for place in ("output_features", "defaults") for key in _HEAD_KEYS.split()},
     "output_features.*.preprocessing.vocab": "labels",
     "output_features.*.decoder.fallback_label": "../preprocessing.fallback_label",
     "adapter.target_r": "r",
@@ -110,22 +119,39 @@ VALUES: dict[str, list[tuple[Any, Any]]] = {
     ],
 }
 
-# What means nothing here and changes nothing.
-IGNORED: tuple[str, ...] = (
-    "$schema",
-    "ludwig_version",
-    "*_features.*.proc_column",
-    "preprocessing.force_split",
-    "adapter.total_step",
-)
+# What says something about the file, not about the model.
+IGNORED: tuple[str, ...] = ("$schema", "ludwig_version")
 
-# What Declarlm does not have: what to write instead, and the values that ask for nothing.
+# What has no effect here whatever its value is, of the kind or among those named; a note says why.
+EFFECTLESS: dict[str, tuple[str, type | tuple[Any, ...]]] = {
+    "*_features.*.proc_column": ("a column is not stored under another name", str),
+    "trainer.learning_rate_scaling": ("there is one process", ("linear", "constant", "sqrt")),
+}
+
+# What Declarlm does not have: what to write instead, and the values that ask for nothing, which are dropped: Ludwig's
+# default, or one without effect. A mapping stands for each part of itself. A place in features is one in ``defaults``
+# too.
 _LEAVE = "leave it out"
 _ONE_PROCESS = f"{_LEAVE}, rows are read and trained on in one process"
 _LAYERS = "write num_fc_layers and output_size"
 _OPTIMIZER = "write trainer.optimizer.weight_decay"
+_EARLY_STOP = "write trainer.early_stop"
+_BATCH = "write trainer.batch_size"
+_WORDS = f"{_LEAVE}, words are given trained vectors"
+_RETRIEVAL = {"type": None, "index_name": None, "model_name": None, "k": 0}
+_INITIAL = f"{_LEAVE}, it follows from the kind of layer"
+_LAYER_KEYS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "use_bias": (f"{_LEAVE}, layers have one", (True,)),
+    "weights_initializer": (_INITIAL, (None, "xavier_uniform")),
+    "bias_initializer": (_INITIAL, (None, "zeros")),
+    "norm_params": (f"{_LEAVE}, and write norm: layer", (None,)),
+    "fc_layers": (_LAYERS, (None,)),
+}
 ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "model_parameters": (f"{_LEAVE}, the model's own config.json decides", (None, {})),
+    "model_parameters": (
+        f"{_LEAVE}, the model's own config.json decides",
+        (None, {"rope_scaling": {}, "neftune_noise_alpha": 0}),
+    ),
     "preset": ("write encoder, combiner and trainer", (None,)),
     "is_multimodal": (f"{_LEAVE}, images are not read", (False,)),
     "trust_remote_code": (f"{_LEAVE}, a config never allows a model to run its own code", (False,)),
@@ -136,71 +162,122 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "backend.trainer": (_ONE_PROCESS, (None, {})),
     "backend.loader": (_ONE_PROCESS, (None, {})),
     "quantization.backend": (f"{_LEAVE}, bitsandbytes is used", ("bitsandbytes",)),
-    "prompt.retrieval": (f"{_LEAVE}, or write examples into prompt.template", (None, {}, {"type": None})),
+    "prompt.retrieval": (f"{_LEAVE}, or write examples into prompt.template", (None, _RETRIEVAL)),
     "*_features.*.active": (f"{_LEAVE} the whole feature", (True,)),
-    "*_features.*.preprocessing.padding": (f"{_LEAVE}, the side follows from the model", ("left", "right")),
-    "*_features.*.preprocessing.padding_symbol": (_LEAVE, ("<PAD>",)),
-    "*_features.*.preprocessing.unknown_symbol": (_LEAVE, ("<UNK>",)),
+    "*_features.*.preprocessing.padding_symbol": (f"{_LEAVE}, padding is never seen", ("<PAD>",)),
+    "*_features.*.preprocessing.unknown_symbol": (f"{_LEAVE}, it has no spelling", ("<UNK>",)),
     "*_features.*.preprocessing.sequence_length": ("write max_sequence_length", (None,)),
-    "*_features.*.preprocessing.tokenizer": (
-        f"{_LEAVE}, the encoder or the base model cuts text into words",
-        ("hf_tokenizer", "space", "space_punct"),
-    ),
     "*_features.*.preprocessing.pretrained_model_name_or_path": (
         "write encoder.pretrained_model_name_or_path",
         (None,),
     ),
     "*_features.*.preprocessing.ngram_size": ("write encoder: {type: tf_idf, ngram_size: ...}", (2,)),
     "*_features.*.preprocessing.compute_idf": ("write encoder: tf_idf", (False,)),
-    "input_features.*.encoder.pretrained_kwargs": (_LEAVE, (None, {})),
-    "input_features.*.encoder.fc_layers": (_LAYERS, (None,)),
-    "output_features.*.decoder.fc_layers": (_LAYERS, (None,)),
-    "combiner.fc_layers": (_LAYERS, (None,)),
-    "combiner.flatten_inputs": (_LEAVE, (False,)),
-    "combiner.residual": (_LEAVE, (False,)),
-    "input_features.*.preprocessing.prompt": ("use model_type: llm and prompt", (None, {})),
-    "output_features.*.reduce_input": (_LEAVE, (None, "sum")),
+    "input_features.*.encoder.pretrained_kwargs": (f"{_LEAVE}, the model's own config.json decides", (None, {})),
+    **{f"{place}.{key}": told for place in _LAYERED for key, told in _LAYER_KEYS.items()},
+    **{f"output_features.*.decoder.fc_{key}": told for key, told in _LAYER_KEYS.items() if key != "fc_layers"},
+    "input_features.*.encoder.embedding_initializer": (_INITIAL, (None,)),
+    "input_features.*.encoder.embeddings_on_cpu": (f"{_LEAVE}, the model is on one device", (False,)),
+    "input_features.*.encoder.embeddings_trainable": (_WORDS, (True,)),
+    "input_features.*.encoder.pretrained_embeddings": ("write encoder: auto_transformer", (None,)),
+    "input_features.*.encoder.representation": ("write encoder: tf_idf for texts, onehot for categories", ("dense",)),
+    "input_features.*.encoder.vocab": (f"{_LEAVE}, it is found in the data", (None,)),
+    "input_features.*.encoder.should_embed": (_WORDS, (True,)),
+    "input_features.*.encoder.conv_layers": ("write num_filters and filter_sizes", (None,)),
+    "input_features.*.encoder.num_conv_layers": ("write num_filters and filter_sizes", (None,)),
+    "input_features.*.encoder.filter_size": ("write filter_sizes, such as [2, 3]", (3,)),
+    "input_features.*.encoder.pool_function": (f"{_LEAVE}, the largest value of each filter is taken", ("max",)),
+    "input_features.*.encoder.pool_size": (f"{_LEAVE}, the largest value of each filter is taken", (None,)),
+    "combiner.flatten_inputs": (f"{_LEAVE}, inputs are vectors", (False,)),
+    "combiner.residual": ("write num_fc_layers", (False,)),
+    "input_features.*.preprocessing.prompt": (
+        "use model_type: llm and prompt",
+        (None, {"template": None, "task": None, "retrieval": _RETRIEVAL}),
+    ),
+    "output_features.*.reduce_input": (f"{_LEAVE}, a head reads one vector", ("sum",)),
     "output_features.*.dependencies": (f"{_LEAVE}, outputs are predicted independently", ([],)),
-    "output_features.*.reduce_dependencies": (_LEAVE, (None, "sum")),
+    "output_features.*.reduce_dependencies": (f"{_LEAVE}, outputs are predicted independently", ("sum",)),
     "output_features.*.input_size": (f"{_LEAVE}, it follows from the combiner", (None,)),
+    "output_features.*.decoder.input_size": (f"{_LEAVE}, it follows from the combiner", (None,)),
     "output_features.*.num_classes": (f"{_LEAVE}, it is found in the data", (None,)),
-    "output_features.*.calibration": (_LEAVE, (False,)),
+    "output_features.*.decoder.num_classes": (f"{_LEAVE}, it is found in the data", (None,)),
+    "output_features.*.calibration": (f"{_LEAVE}, probabilities are those of the model", (False,)),
     "output_features.*.default_validation_metric": ("write trainer.validation_metric", (None,)),
     "output_features.*.top_k": ("write hits_at_k under metrics", (3,)),
-    "output_features.*.loss.class_similarities*": (_LEAVE, (None, 0)),
+    "output_features.*.loss.class_similarities": (f"{_LEAVE}, or write label_smoothing", (None,)),
+    "output_features.*.loss.class_similarities_temperature": (f"{_LEAVE}, or write label_smoothing", (0,)),
     "output_features.*.loss.robust_lambda": ("write label_smoothing", (0,)),
     "output_features.*.decoder.constrain_to_vocabulary": (f"{_LEAVE}, an answer is always a label", (True, False)),
     "output_features.*.decoder.match_strategy": ("write match with a type for each label", ("contains",)),
     "output_features.*.decoder.str2idx": (f"{_LEAVE}, labels are found in the data", (None,)),
-    "adapter.layer_replication": (_LEAVE, (None,)),
+    "adapter.layer_replication": (f"{_LEAVE}, the layers are those of the base", (None,)),
     "adapter.eva_config": (f"{_LEAVE}, write init_lora_weights: default", (None,)),
     "adapter.loftq_config": (f"{_LEAVE}, write init_lora_weights: default", (None,)),
+    "adapter.total_step": (f"{_LEAVE}, it is the number of steps that training takes", (10000,)),
     "quantization.mode": ("write quantization.bits", (None,)),
-    "quantization.qat": (_LEAVE, (False,)),
+    "quantization.qat": (f"{_LEAVE}, an adapter is trained on quantized weights", (False,)),
     "generation.max_length": ("write max_new_tokens", (32,)),
     "generation.min_length": ("write min_new_tokens", (0,)),
     "generation.use_cache": (f"{_LEAVE}, the cache is always used", (True,)),
-    **{f"generation.{key}": (_LEAVE, (None, False, 0, 1)) for key in _GENERATION_KEYS.split()},
+    **{f"generation.{key}": (_LEAVE, (None, *values)) for key, values in _GENERATION.items()},
     "trainer.optimizer.lr": ("write trainer.learning_rate", ()),
-    "trainer.regularization_type": (_OPTIMIZER, (None, "l1", "l2", "l1_l2")),
+    "trainer.regularization_type": (_OPTIMIZER, (None, "l2")),
     "trainer.regularization_lambda": (_OPTIMIZER, (0,)),
-    "trainer.max_batch_size": ("write trainer.batch_size", (2**40,)),
-    "trainer.increase_batch_size_*": ("write trainer.batch_size", (0, 2, 5, "loss", "training")),
-    "trainer.learning_rate_scaling": (f"{_LEAVE}, there is one process", ("linear", "constant", "sqrt")),
+    "trainer.max_batch_size": (_BATCH, (2**40,)),
+    "trainer.increase_batch_size_on_plateau": (_BATCH, (0,)),
+    "trainer.increase_batch_size_on_plateau_patience": (_BATCH, (5,)),
+    "trainer.increase_batch_size_on_plateau_rate": (_BATCH, (2,)),
+    "trainer.increase_batch_size_on_plateau_max": (_BATCH, (512,)),
+    "trainer.increase_batch_size_eval_metric": (_BATCH, ("loss",)),
+    "trainer.increase_batch_size_eval_split": (_BATCH, ("training",)),
     "trainer.base_learning_rate": ("write trainer.learning_rate", (0,)),
     "trainer.bucketing_field": (f"{_LEAVE}, rows of like length are batched anyway", (None,)),
-    "trainer.compile": (_LEAVE, (False,)),
+    "trainer.compile": (f"{_LEAVE}, the model runs as it is", (False,)),
     "trainer.layers_to_freeze_regex": ("write adapter with target_modules", (None,)),
-    "trainer.enable_profiling": (_LEAVE, (False,)),
-    "trainer.profiler": (_LEAVE, (None,)),
-    "trainer.loss_balancing*": ("write loss.weight for each output", ("none", None)),
-    "trainer.contrastive_*": (_LEAVE, (False, None, 0)),
-    "trainer.modality_dropout": (_LEAVE, (0,)),
-    "trainer.model_soup*": (_LEAVE, (None, 5)),
-    "trainer.learning_rate_scheduler.reduce_*": ("write trainer.early_stop", (0, 10, 0.1, "loss", "training")),
-    "trainer.learning_rate_scheduler.eta_min": (f"{_LEAVE}, the rate falls to zero", (0,)),
-    "trainer.learning_rate_scheduler.t_*": (_LEAVE, (None, 1)),
-    "trainer.learning_rate_scheduler.max_lr": ("write trainer.learning_rate", (None,)),
-    f"trainer.{_PLATEAU}*": ("write trainer.early_stop", (0, 5, 0.5)),
-    "trainer.reduce_learning_rate_eval_*": ("write trainer.early_stop", ("loss", "training")),
+    "trainer.enable_profiling": (f"{_LEAVE}, nothing is profiled", (False,)),
+    "trainer.profiler": (f"{_LEAVE}, nothing is profiled", (None,)),
+    "trainer.loss_balancing": ("write loss.weight for each output", (None, "none")),
+    "trainer.loss_balancing_*": ("write loss.weight for each output", (None,)),
+    "trainer.contrastive_pretrain": (f"{_LEAVE}, encoders come trained", (False,)),
+    "trainer.contrastive_*": (f"{_LEAVE}, encoders come trained", (None,)),
+    "trainer.modality_dropout": (f"{_LEAVE}, or write combiner.dropout", (0,)),
+    "trainer.model_soup": (f"{_LEAVE}, the best weights are kept", (None,)),
+    "trainer.model_soup_top_k": (f"{_LEAVE}, the best weights are kept", (5,)),
+    f"{_SCHEDULE}.reduce_on_plateau": (_EARLY_STOP, (0,)),
+    f"{_SCHEDULE}.reduce_on_plateau_patience": (_EARLY_STOP, (10,)),
+    f"{_SCHEDULE}.reduce_on_plateau_rate": (_EARLY_STOP, (0.1,)),
+    f"{_SCHEDULE}.reduce_eval_metric": (_EARLY_STOP, ("loss",)),
+    f"{_SCHEDULE}.reduce_eval_split": (_EARLY_STOP, ("training",)),
+    f"{_SCHEDULE}.eta_min": (f"{_LEAVE}, the rate falls to zero", (0,)),
+    f"{_SCHEDULE}.t_0": (f"{_LEAVE}, a cosine falls once", (None,)),
+    f"{_SCHEDULE}.t_mult": (f"{_LEAVE}, a cosine falls once", (1,)),
+    f"{_SCHEDULE}.max_lr": ("write trainer.learning_rate", (None,)),
+    f"trainer.{_PLATEAU}": (_EARLY_STOP, (0,)),
+    f"trainer.{_PLATEAU}_patience": (_EARLY_STOP, (5,)),
+    f"trainer.{_PLATEAU}_rate": (_EARLY_STOP, (0.5,)),
+    "trainer.reduce_learning_rate_eval_metric": (_EARLY_STOP, ("loss",)),
+    "trainer.reduce_learning_rate_eval_split": (_EARLY_STOP, ("training",)),
 }
+
+# What encoders by these names do not have of Ludwig's, as in ``ABSENT``.
+_NAMES = (
+    "auto_transformer albert bert camembert deberta distilbert electra gpt gpt2 llm longformer modernbert roberta t5"
+)
+PRETRAINED = (*_NAMES.split(), "xlmroberta", "xlnet")
+WORD_ENCODERS = ("embed", "parallel_cnn", "transformer")
+_AFTER: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "num_fc_layers": ("write combiner.num_fc_layers", (None, 0)),
+    "fc_layers": ("write combiner.num_fc_layers and combiner.output_size", (None,)),
+    "activation": ("write combiner.activation", (None, "relu")),
+    "norm": ("write combiner.norm", (None,)),
+    "fc_dropout": ("write combiner.dropout", (0,)),
+}
+_WIDTH: dict[str, tuple[str, tuple[Any, ...]]] = {"output_size": ("write combiner.output_size", (256,))}
+OF_ENCODERS: list[tuple[tuple[str, ...], dict[str, tuple[str, tuple[Any, ...]]]]] = [
+    (PRETRAINED, {**_AFTER, **_WIDTH}),
+    (WORD_ENCODERS, {**_AFTER, **_WIDTH}),
+    (("tf_idf",), _AFTER),
+    (("transformer",), {"hidden_size": ("write embedding_size", (256,))}),
+    (("parallel_cnn",), {"reduce_output": (f"{_LEAVE}, the largest value of each filter is taken", ("max",))}),
+    (("dense",), {"num_layers": ("write num_fc_layers", ()), "fc_dropout": ("write dropout", (0,))}),
+]

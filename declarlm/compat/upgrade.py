@@ -8,7 +8,16 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from declarlm.compat.ludwig import ABSENT, IGNORED, RENAMED, VALUES
+from declarlm.compat.ludwig import (
+    ABSENT,
+    EFFECTLESS,
+    IGNORED,
+    OF_ENCODERS,
+    PRETRAINED,
+    RENAMED,
+    VALUES,
+    WORD_ENCODERS,
+)
 from declarlm.core.document import Document
 from declarlm.core.errors import Problem
 from declarlm.core.overrides import put, written
@@ -35,13 +44,21 @@ def upgrade(document: Document) -> Document:
     _warm_up(tree)
     _beams(tree)
     _adapted_encoders(tree)
+    _force_split(tree)
+    _encoder_keys(tree)
+    _tokenizers(tree)
+    _padding(tree)
     for pattern in IGNORED:
         for steps in tree.find(pattern):
             tree.pop(steps)
+    for pattern, (reason, allowed) in EFFECTLESS.items():
+        for steps in tree.find_all(pattern):
+            value = tree.get(*steps)
+            if isinstance(value, allowed) if isinstance(allowed, type) else _among(value, allowed):
+                tree.drop(steps, reason)
     for pattern, (remedy, harmless) in ABSENT.items():
-        for steps in tree.find(pattern):
-            if not _among(tree.pop(steps), harmless):
-                tree.problem(steps, f"a Ludwig key that Declarlm does not have: {remedy}")
+        for steps in tree.find_all(pattern):
+            tree.refuse(steps, remedy, harmless)
     _plain_backend(tree)
     return tree.document()
 
@@ -65,6 +82,11 @@ class _Tree:
     def find(self, pattern: str) -> list[Steps]:
         """Return the places that a pattern names, found before any of them changes."""
         return list(_find(self.data, pattern.split("."), ()))
+
+    def find_all(self, pattern: str) -> list[Steps]:
+        """Return the places that a pattern names, and if it names places in features, those in their defaults."""
+        side, _, rest = pattern.partition(".")
+        return self.find(pattern) + (self.find(f"defaults.{rest}") if side.endswith("_features") else [])
 
     def get(self, *steps: str | int) -> Any:
         """Return a value, or ``None`` if there is none."""
@@ -110,6 +132,11 @@ class _Tree:
         """Take out a value that has no effect here."""
         if self.pop(steps) is not None:
             self._notes.append(f"{self._origin(steps)}: left out, {reason}")
+
+    def refuse(self, steps: Steps, remedy: str, harmless: tuple[Any, ...]) -> None:
+        """Take out a value that Declarlm has no key for, which is a problem unless it asks for nothing."""
+        if not _among(self.pop(steps), harmless):
+            self.problem(steps, f"a Ludwig key that Declarlm does not have: {remedy}")
 
     def problem(self, steps: Steps, message: str) -> None:
         """Note what is wrong at a place."""
@@ -162,6 +189,55 @@ def _adapted_encoders(tree: _Tree) -> None:
             tree.drop(steps, "the adapter is trained in place of the weights")
 
 
+def _force_split(tree: _Tree) -> None:
+    """Ludwig once took a column named split unless told otherwise; here rows are divided at random."""
+    for steps in tree.find("preprocessing.force_split"):
+        fixed = tree.get("preprocessing", "split", "type") == "fixed" or tree.get("preprocessing", "split") == "fixed"
+        tree.refuse(steps, "leave it out, preprocessing.split says how rows are divided", (False, not fixed))
+
+
+def _encoder_keys(tree: _Tree) -> None:
+    """Say what an encoder lacks of Ludwig's encoder of that name."""
+    for names, keys in OF_ENCODERS:
+        for key, (remedy, harmless) in keys.items():
+            for steps in tree.find_all(f"input_features.*.encoder.{key}"):
+                if _encoder(tree, steps) in names:
+                    tree.refuse(steps, remedy, harmless)
+
+
+def _tokenizers(tree: _Tree) -> None:
+    """Drop the name of what cuts texts into words where the model or the encoder does just that."""
+    for steps in tree.find_all("*_features.*.preprocessing.tokenizer"):
+        own = tree.get("base_model") or _encoder(tree, steps) in PRETRAINED
+        words = _encoder(tree, steps) in (*WORD_ENCODERS, "tf_idf")
+        # Ludwig, too, cuts by the pretrained model's own tokenizer, whatever is written.
+        harmless = ("hf_tokenizer", "space_punct") if own else ("space_punct",) if words else ()
+        remedy = (
+            "leave it out, the model's own tokenizer is used"
+            if own
+            else "leave it out, texts are cut into words and punctuation marks, or write encoder: auto_transformer"
+        )
+        tree.refuse(steps, remedy, harmless)
+
+
+def _padding(tree: _Tree) -> None:
+    """Ludwig pads on the left for a language model, on the right else; here padding is never seen."""
+    side = "left" if tree.get("base_model") else "right"
+    for steps in tree.find_all("*_features.*.preprocessing.padding"):
+        tree.refuse(steps, "leave it out, padding is never seen", (side,))
+
+
+def _encoder(tree: _Tree, steps: Steps) -> Any:
+    """Return the name of the encoder of the feature, or of the type's default, that a place belongs to."""
+    place: Steps = steps[:2]
+    kind = steps[1] if steps[0] == "defaults" else tree.get(*place, "type")
+    for found in (tree.get(*place, "encoder"), tree.get("defaults", str(kind), "encoder")):
+        name = found.get("type") if isinstance(found, dict) else found
+        if name is not None:
+            return name
+    return {"text": "tf_idf", "category": "dense"}.get(str(kind))
+
+
 def _plain_backend(tree: _Tree) -> None:
     """A backend with nothing but a type is the type."""
     backend = tree.get("backend")
@@ -191,5 +267,12 @@ def _target(steps: Steps, target: str) -> Steps:
 
 
 def _among(value: Any, options: tuple[Any, ...]) -> bool:
-    """Return whether a value is one of the options, with 0 and False told apart."""
-    return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in options)
+    """Return whether a value is one of the options, or a part of a mapping among them, with 0 and False told apart."""
+    return any(_is(value, option) for option in options)
+
+
+def _is(value: Any, option: Any) -> bool:
+    if isinstance(value, dict) and isinstance(option, dict):
+        return all(key in option and (_is(inner, option[key]) or inner is None) for key, inner in value.items())
+    same: bool = value == option and isinstance(value, bool) == isinstance(option, bool)
+    return same

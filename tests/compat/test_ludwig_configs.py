@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from declarlm.compat import upgrade
-from declarlm.compat.ludwig import ABSENT, IGNORED, RENAMED, VALUES
+from declarlm.compat.ludwig import ABSENT, EFFECTLESS, IGNORED, RENAMED, VALUES
 from declarlm.config import EcdConfig, LlmConfig
 from declarlm.core import ConfigError, Section
 from declarlm.core.document import Document
@@ -106,9 +106,44 @@ def upgraded(text: str) -> dict:
             "input_features: [{name: a, encoder: {type: bert, trainable: true, adapter: lora}}]",
             {"input_features": [{"name": "a", "encoder": {"type": "bert", "adapter": "lora"}}]},
         ),
+        (
+            "output_features: [{name: a, decoder: {type: classifier, fc_output_size: 9, fc_dropout: .5}}]",
+            {"output_features": [{"name": "a", "decoder": {"type": "classifier", "output_size": 9, "dropout": 0.5}}]},
+        ),
+        (
+            "defaults: {number: {decoder: {fc_activation: relu}}}",
+            {"defaults": {"number": {"decoder": {"activation": "relu"}}}},
+        ),
+        (
+            "prompt: {task: x, retrieval: {type: null, index_name: null, model_name: null, k: 0}}",
+            {"prompt": {"task": "x"}},
+        ),
+        (
+            "input_features: [{name: a, preprocessing: {prompt: {template: null, task: null, retrieval: null}}}]",
+            {"input_features": [{"name": "a", "preprocessing": {}}]},
+        ),
+        (
+            "input_features: [{name: a, preprocessing: {prompt: {template: null, retrieval: {type: null, k: 0}}}}]",
+            {"input_features": [{"name": "a", "preprocessing": {}}]},
+        ),
+        ("preprocessing: {force_split: true, split: {type: random}}", {"preprocessing": {"split": {"type": "random"}}}),
+        ("preprocessing: {force_split: false, split: fixed}", {"preprocessing": {"split": "fixed"}}),
+        (
+            "input_features: [{name: a, type: text, encoder: bert, preprocessing: {tokenizer: hf_tokenizer}}]",
+            {"input_features": [{"name": "a", "type": "text", "encoder": "bert", "preprocessing": {}}]},
+        ),
+        (
+            "defaults: {text: {encoder: embed, preprocessing: {tokenizer: space_punct, padding: right}}}",
+            {"defaults": {"text": {"encoder": "embed", "preprocessing": {}}}},
+        ),
+        (
+            "{base_model: b, input_features: [{name: a, preprocessing: {tokenizer: hf_tokenizer, padding: left}}]}",
+            {"base_model": "b", "input_features": [{"name": "a", "preprocessing": {}}]},
+        ),
+        ("{trainer: {learning_rate_scaling: sqrt}}", {"trainer": {}}),
         ("backend: {type: local, cache_dir: null}", {"backend": "local"}),
         ("base_model: llama-2-7b-chat", {"base_model": "meta-llama/Llama-2-7b-chat-hf"}),
-        ("adapter: {type: adalora, target_r: 4, total_step: 100}", {"adapter": {"type": "adalora", "r": 4}}),
+        ("adapter: {type: adalora, target_r: 4, total_step: 10000}", {"adapter": {"type": "adalora", "r": 4}}),
         ("{$schema: x, ludwig_version: 0.11, hyperopt: {}, adapters: null, is_multimodal: false}", {}),
         (
             "output_features: [{name: a, active: true, dependencies: [], reduce_input: sum, top_k: 3}]",
@@ -196,10 +231,121 @@ def test_what_cannot_be_read_is_answered_with_what_to_write(config, message):
     assert [str(problem) for problem in document.problems] == [message]
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "trainer: {increase_batch_size_on_plateau: 2}",
+        "trainer: {increase_batch_size_on_plateau_patience: 2}",
+        "trainer: {learning_rate_scheduler: {reduce_on_plateau: 10}}",
+        "trainer: {learning_rate_scheduler: {t_0: 1}}",
+        "trainer: {reduce_learning_rate_on_plateau: 5}",
+        "trainer: {model_soup: 5}",
+        "trainer: {loss_balancing_alpha: 1.5}",
+        "trainer: {contrastive_pretrain: true}",
+        "trainer: {regularization_type: l1}",
+        "generation: {typical_p: 0}",
+        "generation: {pad_token_id: 0}",
+        "generation: {penalty_alpha: 1}",
+        "generation: {guidance_scale: 1}",
+        "generation: {max_time: 1}",
+        "generation: {early_stopping: 0}",
+        "adapter: {type: adalora, total_step: 100}",
+        "preprocessing: {force_split: true, split: {type: fixed}}",
+        "preprocessing: {force_split: 1}",
+        "prompt: {retrieval: {type: random}}",
+        "prompt: {retrieval: {type: null, seed: 3}}",
+        "input_features: [{name: a, preprocessing: {prompt: {template: x}}}]",
+        "input_features: [{name: a, type: text, preprocessing: {tokenizer: space}}]",
+        "input_features: [{name: a, type: text, preprocessing: {tokenizer: hf_tokenizer}}]",
+        "input_features: [{name: a, type: text, encoder: embed, preprocessing: {tokenizer: hf_tokenizer}}]",
+        "input_features: [{name: a, type: text, encoder: bert, preprocessing: {tokenizer: space}}]",
+        "{base_model: b, output_features: [{name: a, type: text, preprocessing: {tokenizer: characters}}]}",
+        "input_features: [{name: a, type: text, preprocessing: {padding: left}}]",
+        "{base_model: b, input_features: [{name: a, type: text, preprocessing: {padding: right}}]}",
+        "defaults: {text: {preprocessing: {padding_symbol: x}}}",
+        "preprocessing: {text: {unknown_symbol: x}}",
+        "output_features: [{name: a, reduce_input: max}]",
+        "output_features: [{name: a, loss: {class_similarities_temperature: 1}}]",
+    ],
+)
+def test_a_value_that_asks_for_something_is_never_dropped(written):
+    (problem,) = upgrade(parse_yaml(written)).problems
+    assert problem.path
+    assert ": a Ludwig key that Declarlm does not have: " in str(problem)
+
+
+@pytest.mark.parametrize("place", ABSENT)
+def test_an_absent_key_is_dropped_at_a_harmless_value_only(place):
+    remedy, harmless = ABSENT[place]
+    keys = place.replace("*_features", "input_features").split(".")
+    for value in [*harmless, "odd"]:
+        data: object = value
+        for key in reversed(keys):
+            data = [data] if key == "*" else {key.replace("*", "x"): data}
+        problems = upgrade(Document(data)).problems
+        assert [problem.message.partition(": ")[2] for problem in problems] == [remedy] * (value == "odd")
+
+
+@pytest.mark.parametrize(
+    ("part", "remedy"),
+    [
+        ("type: text, encoder: {type: parallel_cnn, num_fc_layers: 2}", "write combiner.num_fc_layers"),
+        ("type: text, encoder: {type: bert, output_size: 9}", "write combiner.output_size"),
+        ("type: text, encoder: {type: transformer, hidden_size: 9}", "write embedding_size"),
+        ("type: text, encoder: {type: parallel_cnn, filter_size: 9}", "write filter_sizes, such as [2, 3]"),
+        ("type: text, num_fc_layers: 2", "write combiner.num_fc_layers"),
+        ("type: number, encoder: {type: dense, num_layers: 2}", "write num_fc_layers"),
+        ("type: category, encoder: {type: dense, fc_layers: [{}]}", "write num_fc_layers and output_size"),
+        (
+            "type: category, encoder: {type: dense, bias_initializer: ones}",
+            "leave it out, it follows from the kind of layer",
+        ),
+        ("type: category, fc_dropout: .5", "write dropout"),
+    ],
+)
+def test_a_key_that_an_encoder_lacks_is_answered_with_its_own(part, remedy):
+    (problem,) = upgrade(parse_yaml(f"input_features: [{{name: a, {part}}}]")).problems
+    assert problem.message == f"a Ludwig key that Declarlm does not have: {remedy}"
+
+
+def test_defaults_of_ludwigs_layers_are_dropped():
+    text = """
+    input_features:
+      - name: a
+        type: text
+        encoder: {type: parallel_cnn, use_bias: true, weights_initializer: xavier_uniform, bias_initializer: zeros,
+          conv_layers: null, num_conv_layers: null, filter_size: 3, pool_function: max, pool_size: null,
+          fc_layers: null, num_fc_layers: null, output_size: 256, activation: relu, norm: null, norm_params: null,
+          embeddings_on_cpu: false, embeddings_trainable: true, pretrained_embeddings: null, representation: dense}
+    output_features:
+      - name: b
+        type: category
+        decoder: {type: classifier, use_bias: true, fc_layers: null, fc_use_bias: true, input_size: null,
+          fc_weights_initializer: xavier_uniform, fc_bias_initializer: zeros, fc_norm_params: null}
+    combiner: {type: concat, use_bias: true, weights_initializer: xavier_uniform, fc_layers: null, residual: false}
+    """
+    assert upgraded(text) == {
+        "input_features": [{"name": "a", "type": "text", "encoder": {"type": "parallel_cnn"}}],
+        "output_features": [{"name": "b", "type": "category", "decoder": {"type": "classifier"}}],
+        "combiner": {"type": "concat"},
+    }
+
+
+def test_what_has_no_effect_is_dropped_with_a_note():
+    document = upgrade(
+        parse_yaml("input_features: [{name: a, proc_column: a_x}]\ntrainer: {learning_rate_scaling: sqrt}")
+    )
+    assert document.notes == (
+        "input_features[0].proc_column: left out, a column is not stored under another name",
+        "trainer.learning_rate_scaling: left out, there is one process",
+    )
+
+
 def test_problems_have_the_line_of_what_was_written():
     document = upgrade(parse_yaml("# old\ntraining:\n  epochs: 2\n  model_soup: greedy\n", "a.yaml"))
     assert str(ConfigError(document, document.problems)) == (
-        "a.yaml:4: training.model_soup: a Ludwig key that Declarlm does not have: leave it out"
+        "a.yaml:4: training.model_soup: a Ludwig key that Declarlm does not have: leave it out, the best weights "
+        "are kept"
     )
 
 
@@ -216,8 +362,8 @@ def test_wrong_types_do_not_stop_an_upgrade(data):
 
 
 def test_tables_do_not_contradict_each_other():
-    assert not {*RENAMED} & {*IGNORED, *ABSENT}
-    assert not {*ABSENT} & {*VALUES, *IGNORED}
+    assert not {*RENAMED} & {*IGNORED, *ABSENT, *EFFECTLESS}
+    assert not {*ABSENT} & {*VALUES, *IGNORED, *EFFECTLESS}
 
 
 def sections_at(section: type[Section], pattern: list[str]) -> list[type[Section]]:
@@ -238,7 +384,7 @@ def sections_at(section: type[Section], pattern: list[str]) -> list[type[Section
     return found
 
 
-@pytest.mark.parametrize("place", [*RENAMED, *IGNORED, *ABSENT])
+@pytest.mark.parametrize("place", [*RENAMED, *IGNORED, *ABSENT, *EFFECTLESS])
 def test_no_table_names_a_key_that_declarlm_has(place):
     *parents, key = place.split(".")
     for root in (LlmConfig, EcdConfig):
