@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-from declarlm.core import DataError, param
+from declarlm.core import DataError, Problem, param
 from declarlm.core.errors import choose_from
 from declarlm.losses.base import Loss, losses
 
@@ -29,15 +30,21 @@ class SoftmaxCrossEntropy(Loss):
             "Weight of each label: in the order of the labels, by name (others weigh 1), or balanced: each label "
             "weighs the same in total.",
             default=None,
+            min=0,
         )
         label_smoothing: float = param("Share of the target spread over all labels.", default=0.0, min=0, below=1)
         confidence_penalty: float = param("Weight of the penalty on sure predictions.", default=0.0, min=0)
+
+        def check(self) -> Iterable[Problem]:
+            weights = self.class_weights
+            if isinstance(weights, list) and weights and not any(weights):
+                yield Problem("class_weights", "must not all be 0: no row would count")
 
     def class_weights(self) -> np.ndarray[Any, Any]:
         """Return the weight of each label, ``float64 (labels,)``.
 
         Raises:
-            DataError: If the config weighs a label that the column lacks, or not as many as there are.
+            DataError: If the config weighs a label that the column lacks, or not as many as there are, or none.
         """
         import numpy as np
 
@@ -61,6 +68,8 @@ class SoftmaxCrossEntropy(Loss):
                 f"loss.class_weights has {len(given)} weights, but there are {len(self.labels)} labels: {order}",
                 column=self.column,
             )
+        if not any(given):
+            raise DataError("loss.class_weights are 0 for every label: no row would count", column=self.column)
         return np.array(given, dtype=np.float64)
 
     def row_weights(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -57,6 +57,7 @@ def test_confidence_penalty_is_the_entropy_that_is_lacking():
     [
         ({"d": 1.0}, "column 'x': loss.class_weights: no label is 'd', choose from: a, b, c"),
         ([1.0], "column 'x': loss.class_weights has 1 weights, but there are 3 labels: a, b, c"),
+        (dict.fromkeys("abc", 0.0), "column 'x': loss.class_weights are 0 for every label: no row would count"),
     ],
 )
 def test_class_weights_must_fit_the_labels(class_weights, message):
