@@ -15,12 +15,15 @@ from typing import Any
 
 from declarlm.core.document import Document
 from declarlm.core.errors import ConfigError, Problem, choose_from
+from declarlm.core.fields import shown
 from declarlm.core.strict_yaml import parse_yaml, scalar
 
 FEATURES = ("input_features", "output_features")
 
 
-def override(document: Document, changes: Mapping[str, Any] | Iterable[str], keys: Collection[str] = ()) -> Document:
+def override(
+    document: Document, changes: Mapping[str, Any] | Iterable[str] | str, keys: Collection[str] = ()
+) -> Document:
     """Return the document with other values.
 
     What is wrong with a change becomes one of the document's problems. Whether a value is allowed is found out when
@@ -31,6 +34,9 @@ def override(document: Document, changes: Mapping[str, Any] | Iterable[str], key
         changes: Values by path, or texts ``path=value`` with the value in YAML: ``adapter.r=8``,
             ``adapter={type: lora, r: 8}``. A text that starts with none of ``[ { " '`` is a plain value as a whole.
         keys: The keys that the config may have at its top.
+
+    Raises:
+        ConfigError: If ``changes`` are of another kind.
     """
     if not isinstance(document.data, dict):
         return document
@@ -47,12 +53,22 @@ def override(document: Document, changes: Mapping[str, Any] | Iterable[str], key
     return replace(document, data=data, problems=tuple(problems), overrides=overrides)
 
 
-def _split(changes: Mapping[str, Any] | Iterable[str]) -> Iterator[tuple[str, str, Any]]:
-    """Yield each change as how messages name it, its path, and its value or why that cannot be read."""
+def _split(changes: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield each change as how messages name it, its path, and its value or why that cannot be read.
+
+    Raises:
+        ConfigError: If the changes are of another kind.
+    """
+    if isinstance(changes, str):
+        changes = [changes]
+    items = list(changes) if isinstance(changes, Iterable) else [changes]
+    if odd := [item for item in items if not isinstance(item, str)]:
+        expected = "must be values by path, such as {'adapter.r': 8}, or texts, such as 'adapter.r=8'"
+        raise ConfigError("overrides", [Problem("", f"{expected}, got {shown(odd[0])}")])
     if isinstance(changes, Mapping):
         yield from (("overrides", path, value) for path, value in changes.items())
         return
-    for change in changes:
+    for change in items:
         path, equals, text = change.partition("=")
         yield f"--set {change}", path.strip(), _value(text.strip()) if equals else ValueError("must be path=value")
 
