@@ -13,6 +13,7 @@ from typing import Any
 from declarlm.adapters.base import adapters
 from declarlm.core import ConfigError, Problem
 from declarlm.core.document import Document
+from declarlm.encoders.base import encoders
 from declarlm.features.base import input_features, output_features
 
 FOREIGN = {"input_features": ("decoder", "loss"), "output_features": ("encoder",)}
@@ -62,6 +63,7 @@ def _apply_defaults(data: dict[str, Any]) -> tuple[dict[str, str], list[Problem]
                 # A tied input has the encoder of another one.
                 kept = {*foreign, *(["encoder"] if feature.get("tied") else [])}
                 below = {key: value for key, value in blocks[kind].items() if key not in kept}
+                below = _readable(below, feature, kind, side, data)
                 places = {path: f"defaults.{kind}{path}" for path in _taken(below, feature)}
                 moved.update({f"{side}[{index}]{path}": place for path, place in places.items()})
                 feature.update(merged(deepcopy(below), feature))
@@ -70,6 +72,34 @@ def _apply_defaults(data: dict[str, Any]) -> tuple[dict[str, str], list[Problem]
     found = [Problem(f"defaults.{place}", "belongs to one feature; write it there") for place in own]
     found += [problem for kind, given in blocks.items() for problem in _untaken(data, kind, given, taken)]
     return moved, found
+
+
+def _readable(
+    below: dict[str, Any], feature: dict[str, Any], kind: str, side: str, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the defaults of a feature without those that only features beside it read.
+
+    A tied input reads as the one that it is tied to; and of what inputs and outputs of a type do not both have or
+    read, such as labels, each takes its own.
+    """
+    given = below.get("preprocessing")
+    if not isinstance(given, dict):
+        return below
+    left_out = {"max_sequence_length", "cache_encoder_embeddings"} if feature.get("tied") else set()
+    (other,) = REGISTRIES.keys() - {side}
+    if any(beside.get("type") == kind for beside in _features(data, other)):
+        model_type = data["model_type"]
+        left_out |= _keys_read(other, kind, model_type) - _keys_read(side, kind, model_type)
+    return {**below, "preprocessing": {key: value for key, value in given.items() if key not in left_out}}
+
+
+def _keys_read(side: str, kind: str, model_type: object) -> set[str]:
+    """Return the keys of ``preprocessing`` that a model reads of a feature; of an odd model type, all there are."""
+    if kind not in REGISTRIES[side]:
+        return set()
+    plugin = REGISTRIES[side][kind]
+    unread = plugin.without_effect.get(model_type, {}) if isinstance(model_type, str) else {}
+    return set(plugin.Config.schema().fields["preprocessing"].section.schema().fields) - set(unread)
 
 
 def _untaken(data: Mapping[str, Any], kind: str, given: dict[str, Any], taken: set[str]) -> list[Problem]:
@@ -137,6 +167,7 @@ def _complete_features(data: dict[str, Any]) -> None:
     for feature in _features(data, "input_features") if kind == "ecd" else ():
         if feature.get("type") in input_features and not feature.get("tied"):
             _default(feature, "encoder", input_features[feature["type"]].default_encoder)
+            _keep_case(feature)
     for feature in _features(data, "output_features"):
         if feature.get("type") in output_features:
             plugin = output_features[feature["type"]]
@@ -152,6 +183,16 @@ def _default(section: dict[str, Any], key: str, name: str | None) -> None:
         section[key] = name
     elif name is not None and isinstance(part, dict) and "type" not in part:
         section[key] = {"type": name, **part}
+
+
+def _keep_case(feature: dict[str, Any]) -> None:
+    """Let an encoder that cuts words keep their case where the config says not to lower it."""
+    preprocessing, encoder = feature.get("preprocessing"), feature["encoder"]
+    part = encoder if isinstance(encoder, dict) else {"type": encoder}
+    name = part.get("type")
+    kept = isinstance(preprocessing, dict) and preprocessing.get("lowercase") is False
+    if kept and isinstance(name, str) and name in encoders and "lowercase" in encoders[name].Config.schema().fields:
+        feature["encoder"] = {**part, "lowercase": part.get("lowercase", False)}
 
 
 def _complete_adapter(data: dict[str, Any]) -> None:
@@ -182,7 +223,8 @@ def _complete_trainer(data: dict[str, Any]) -> None:
         trainer = {}
     if isinstance(trainer, dict):
         trainer.setdefault("type", "none" if untrained else "finetune")
-        if trainer.get("learning_rate") in (None, "auto") and data["model_type"] == "llm":
+        learns = data["model_type"] == "llm" and trainer["type"] != "none"
+        if learns and trainer.get("learning_rate") in (None, "auto"):
             trainer["learning_rate"] = _learning_rate(data, str(trainer["type"]))
     data["trainer"] = trainer
 

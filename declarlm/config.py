@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from declarlm.models.base import Model
 
 
+# Names under which runs keep numbers that belong to no output.
+RESERVED = ("combined", "training")
+
+
 class ModelConfig(Section):
     """What both kinds of model have; the root section is one of its two subclasses."""
 
@@ -93,6 +97,9 @@ class ModelConfig(Section):
         for index, feature in enumerate(self.output_features):
             yield self._asked(f"output_features[{index}]", feature)
             yield self._output(f"output_features[{index}]", feature)
+        for side in ("input_features", "output_features"):
+            for index, feature in enumerate(getattr(self, side)):
+                yield self._unread(f"{side}[{index}]", feature)
         yield self._deciding()
 
     def _defaults(self) -> Iterable[Problem]:
@@ -124,10 +131,17 @@ class ModelConfig(Section):
                     yield Problem(path, f"is {feature.name!r} a second time, first at {seen[feature.name]}")
                 seen.setdefault(feature.name, path)
 
+    def _unread(self, path: str, feature: Any) -> Iterable[Problem]:
+        for problem in feature.plugin.check_effect(feature, self.model_type):
+            yield replace(problem, path=f"{path}.{problem.path}")
+
     def _asked(self, path: str, feature: OutputFeature.Config) -> Iterable[Problem]:
         # Not by ``source``: of a feature whose type is wrong, only what all types have is known.
         read = {feature.column or feature.name: feature.name for feature in self.input_features}
         source = feature.column or feature.name
+        if feature.name in RESERVED:
+            remedy = f"write another name, and column: {source}"
+            yield Problem(f"{path}.name", f"{feature.name!r} is what the metrics of all outputs are called; {remedy}")
         if source in read and feature.name != read[source]:
             column = f"column {source!r} is also that of input {read[source]!r}"
             yield Problem(f"{path}.column", f"{column}: the model would be shown the answer")
@@ -181,6 +195,7 @@ class LlmConfig(ModelConfig):
         yield self._merged()
         yield self._weights()
         yield self._scratch()
+        yield self._raw_text()
         for index, feature in enumerate(self.input_features):
             yield self._input(f"input_features[{index}]", feature)
         yield self._prompt()
@@ -192,9 +207,12 @@ class LlmConfig(ModelConfig):
             yield Problem("quantization.bits", found)
 
     def _merged(self) -> Iterable[Problem]:
-        if self.adapter is not None and self.adapter.postprocessor.merge_adapter_into_base_model:
+        after = self.adapter.postprocessor if self.adapter is not None else None
+        if after is not None and after.merge_adapter_into_base_model:
             problem = "must be false: a run keeps the adapter beside its base; merge it with PEFT's merge_and_unload"
             yield Problem("adapter.postprocessor.merge_adapter_into_base_model", problem)
+        elif after is not None and after.progressbar:
+            yield Problem("adapter.postprocessor.progressbar", "has no effect: nothing is merged; leave it out")
 
     def _weights(self) -> Iterable[Problem]:
         if self.adapter is not None and self.adapter.pretrained_adapter_weights is None and not self.objective.trains:
@@ -210,6 +228,20 @@ class LlmConfig(ModelConfig):
                 yield Problem(part, "is for a pretrained base_model; all weights of an architecture are trained")
         if self.architecture is not None and not self.objective.trains:
             yield Problem("trainer.type", "a model from scratch knows nothing; write trainer: {type: pretrain}")
+
+    def _raw_text(self) -> Iterable[Problem]:
+        if self.objective.needs_outputs:
+            return
+        learns = f"has no effect: trainer.type {self.trainer.type!r} learns the raw text of one column"
+        remedy = "leave it out, or write trainer.type: finetune"
+        if self.output_features:
+            yield Problem("output_features", f"{learns}; {remedy}")
+        if len(self.input_features) > 1:
+            yield Problem("input_features[1]", f"{learns}; {remedy}")
+        if self.prompt != Prompt():
+            yield Problem("prompt", f"{learns}; {remedy}")
+        if self.preprocessing.overlong != "cut":
+            yield Problem("preprocessing.overlong", f"{learns}, in pieces; {remedy}")
 
     def _input(self, path: str, feature: InputFeature.Config) -> Iterable[Problem]:
         for part in ("tied", "encoder"):
@@ -237,12 +269,21 @@ class EcdConfig(ModelConfig):
     def check(self) -> Rules:
         yield from super().check()
         yield self._combined()
+        yield self._lengths()
         for index, feature in enumerate(self.input_features):
             yield self._tied(f"input_features[{index}].tied", feature)
 
     def _combined(self) -> Iterable[Problem]:
         for problem in self.combiner.check_inputs(list(dict.fromkeys(feature.name for feature in self.input_features))):
             yield replace(problem, path=f"combiner.{problem.path}")
+
+    def _lengths(self) -> Iterable[Problem]:
+        if self.preprocessing.global_max_sequence_length not in ("auto", None):
+            problem = "is for the rows of a language model; write preprocessing.max_sequence_length of a text input"
+            yield Problem("preprocessing.global_max_sequence_length", problem)
+        if self.preprocessing.overlong != "cut":
+            problem = "is for the rows of a language model; leave it out, an encoder reads the beginning of a text"
+            yield Problem("preprocessing.overlong", problem)
 
     def _tied(self, path: str, feature: InputFeature.Config) -> Iterable[Problem]:
         if feature.tied is None:
@@ -284,7 +325,7 @@ def config_schema() -> dict[str, Any]:
     """
     from declarlm.core.json_schema import DRAFT, json_schema
 
-    schemas = {name: json_schema(kind) for name, kind in KINDS.items()}
+    schemas = {name: json_schema(kind, untyped=("encoder", "decoder", "loss")) for name, kind in KINDS.items()}
     properties = {key: value for schema in schemas.values() for key, value in schema["properties"].items()}
     named = {"properties": {"model_type": {"const": "llm"}}, "required": ["model_type"]}
     implied = [{"required": ["base_model"]}, {"required": ["architecture"]}]
@@ -343,5 +384,6 @@ def read_config(
     document = Document(dict(source)) if isinstance(source, Mapping) else read_yaml(source)
     if not document.data:
         raise ConfigError(document, [Problem("", "is empty; it needs at least input_features and output_features")])
-    document = override(upgrade(document), overrides or {}, keys={*LlmConfig.schema().fields, *_foreign(LlmConfig)})
+    changes = {} if overrides is None else overrides
+    document = override(upgrade(document), changes, keys={*LlmConfig.schema().fields, *_foreign(LlmConfig)})
     return complete(document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ PLACES = {
     "output_features": lambda part: llm(output_features=[{"name": "a", **part}]),
     "combiners": two_texts,
     "adapters": lambda part: llm(adapter=part),
-    "objectives": lambda part: llm(trainer=part),
+    "objectives": lambda part: llm(
+        trainer=part, output_features=[LABEL] * REGISTRIES["objectives"][part["type"]].needs_outputs
+    ),
     "optimizers": lambda part: llm(trainer={"optimizer": part}),
     "schedules": lambda part: ecd(trainer={"learning_rate_scheduler": part}),
     "splits": lambda part: ecd(preprocessing={"split": part}),
@@ -184,6 +187,40 @@ def test_overrides_name_features_and_come_last():
     assert (config.adapter.r, config.adapter.alpha, config.seed) == (4, 8, 2)
     assert config.output_features[0].preprocessing.lowercase
     assert load_config(ecd(), ["text.encoder=tf_idf"]).input_features[0].encoder.type == "tf_idf"
+
+
+@pytest.mark.parametrize(
+    ("side", "kind", "key", "part", "misspelled"),
+    [
+        ("input_features", "text", "encoder", {"ngram_size": 1}, {"ngram_sise": 1}),
+        ("input_features", "text", "encoder", {}, {"ngram_size": "1"}),
+        ("input_features", "category", "encoder", {"embedding_size": 3}, {"embedding": 3}),
+        ("output_features", "category", "loss", {"class_weights": "balanced"}, {"class_weight": "balanced"}),
+        ("output_features", "number", "loss", {"weight": 2.5}, {"weight": -1}),
+        ("output_features", "category", "decoder", {"num_fc_layers": 1}, {"num_fc_layer": 1}),
+        ("output_features", "number", "decoder", {"clip": [0, 1]}, {"clips": [0, 1]}),
+    ],
+)
+def test_the_schema_reads_a_part_without_a_type_as_loading_does(side, kind, key, part, misspelled):
+    for config in (ecd, llm):
+        right = config(**{side: [{"name": "a", "type": kind, key: part}]})
+        with suppress(ConfigError):
+            assert load_config(deepcopy(right))
+            VALIDATOR.validate(right)
+    assert load_config(ecd(**{side: [{"name": "a", "type": kind, key: part}]}))
+    wrong = ecd(**{side: [{"name": "a", "type": kind, key: misspelled}]})
+    assert [list(error.absolute_path)[:3] for error in VALIDATOR.iter_errors(wrong)] == [[side, 0, key]]
+    with pytest.raises(ConfigError):
+        load_config(wrong)
+
+
+def test_the_schema_reads_a_part_without_a_type_beside_the_type_of_the_defaults():
+    config = {
+        **ecd(input_features=[{**TEXT, "encoder": {"num_filters": 3}}]),
+        "defaults": {"text": {"encoder": "parallel_cnn"}},
+    }
+    assert load_config(deepcopy(config)).input_features[0].encoder.num_filters == 3
+    VALIDATOR.validate(config)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from inspect import getdoc
 from typing import Any
 
@@ -16,13 +16,18 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _KEYWORDS = {"min": "minimum", "max": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
 
 
-def json_schema(section: type[Section]) -> dict[str, Any]:
+def json_schema(section: type[Section], untyped: Collection[str] = ()) -> dict[str, Any]:
     """Return the JSON Schema (draft-07) that accepts what ``section.load`` accepts.
 
     Two differences are left: rules between parameters (``Section.check``) are not expressed, and JSON itself does
     not tell 4.0 from 4.
+
+    Args:
+        section: The root.
+        untyped: Parameters whose plugin is found out before loading if they do not name it: a mapping without
+            ``type`` may then hold what any one of the plugins takes.
     """
-    definitions: dict[str, Any] = {}
+    definitions = _Definitions(untyped)
     root = _object(section, definitions)
     return {"$schema": DRAFT, **root, "definitions": dict(sorted(definitions.items()))}
 
@@ -35,18 +40,26 @@ def default_of(field: fields.Field[Any]) -> Any:
     return field._serialize(default, None, None)
 
 
-def _object(section: type[Section], definitions: dict[str, Any], name: str | None = None) -> dict[str, Any]:
+class _Definitions(dict[str, Any]):
+    """Schemas of sections by name, and which parameters need not name their plugin."""
+
+    def __init__(self, untyped: Collection[str]) -> None:
+        super().__init__()
+        self.untyped = untyped
+
+
+def _object(section: type[Section], definitions: _Definitions, name: str | None = None) -> dict[str, Any]:
     """Return the schema of a section, with its own ``name`` allowed under 'type' if it has one."""
     declared = section.schema().fields
     properties = {"type": {"const": name}} if name else {}
-    properties |= {key: _parameter(field, definitions) for key, field in declared.items()}
+    properties |= {key: _parameter(key, field, definitions) for key, field in declared.items()}
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     required = [key for key, field in declared.items() if field.required]
     return {**schema, "required": required} if required else schema
 
 
-def _parameter(field: fields.Field[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    schema = _value(field, definitions)
+def _parameter(key: str, field: fields.Field[Any], definitions: _Definitions) -> dict[str, Any]:
+    schema = _value(field, definitions, untyped=key in definitions.untyped)
     if "$ref" in schema:
         schema = {"allOf": [schema]}  # draft-07 ignores what stands beside a $ref
     if doc := field.metadata.get("doc"):
@@ -56,8 +69,8 @@ def _parameter(field: fields.Field[Any], definitions: dict[str, Any]) -> dict[st
     return schema
 
 
-def _value(field: fields.Field[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    schema = _present(field, definitions)
+def _value(field: fields.Field[Any], definitions: _Definitions, *, untyped: bool = False) -> dict[str, Any]:
+    schema = _present(field, definitions, untyped=untyped)
     if not field.allow_none or not schema:
         return schema
     if isinstance(schema.get("type"), str) and "enum" not in schema:
@@ -65,11 +78,11 @@ def _value(field: fields.Field[Any], definitions: dict[str, Any]) -> dict[str, A
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _present(field: fields.Field[Any], definitions: dict[str, Any]) -> dict[str, Any]:
+def _present(field: fields.Field[Any], definitions: _Definitions, *, untyped: bool) -> dict[str, Any]:
     """Return the schema of a field's values other than null."""
     match field:
         case Choice():
-            return _choice(field, definitions)
+            return _choice(field, definitions, untyped=untyped)
         case Either():
             return {"anyOf": [_value(option, definitions) for option in field.options]}
         case Sub():
@@ -87,7 +100,7 @@ def _present(field: fields.Field[Any], definitions: dict[str, Any]) -> dict[str,
     return {}
 
 
-def _choice(field: Choice, definitions: dict[str, Any]) -> dict[str, Any]:
+def _choice(field: Choice, definitions: _Definitions, *, untyped: bool) -> dict[str, Any]:
     """Return a schema that looks at 'type' first, so that an editor complains about the one key that is wrong."""
     plugins: Mapping[str, Any] = {name: field.registry[name] for name in field.registry}
     kind = field.registry.kind.replace(" ", "_")
@@ -104,13 +117,15 @@ def _choice(field: Choice, definitions: dict[str, Any]) -> dict[str, Any]:
     mapping: dict[str, Any] = {"type": "object", "properties": {"type": {"enum": list(plugins)}}, "allOf": branches}
     if field.usual:
         branches.append({"if": {"not": {"required": ["type"]}}, "then": references[field.usual]})
+    elif untyped:
+        branches.append({"if": {"not": {"required": ["type"]}}, "then": {"anyOf": list(references.values())}})
     else:
         mapping["required"] = ["type"]
     return {"anyOf": [{"enum": complete}, mapping]} if complete else mapping
 
 
 def _reference(
-    name: str, section: type[Section], definitions: dict[str, Any], plugin: str | None = None
+    name: str, section: type[Section], definitions: _Definitions, plugin: str | None = None
 ) -> dict[str, Any]:
     name = name.removeprefix("declarlm.")
     if name not in definitions:

@@ -56,9 +56,13 @@ class Feature:
         restored = config.build(State.load(feature.state.dump()))
 
     Attributes:
+        without_effect: For a model type, the keys of ``preprocessing`` that it does not read, each with what to write
+            instead and the values that are allowed beside the default.
         config: The section that describes the feature.
         state: What ``fit`` learned, itself a section, so that it is saved and checked like a config; None before.
     """
+
+    without_effect: ClassVar[Mapping[str, Mapping[str, tuple[str, tuple[Any, ...]]]]] = {}
 
     class Config(Section):
         name: str = param("Name of the feature, and of its column unless 'column' is given.")
@@ -80,6 +84,15 @@ class Feature:
     def __init__(self, config: Any, state: Any = None) -> None:
         self.config = config
         self.state: Any = state
+
+    @classmethod
+    def check_effect(cls, config: Any, model_type: str) -> Iterable[Problem]:
+        """Yield what is set in ``preprocessing`` though a model of this type does not read it."""
+        given = config.preprocessing
+        usual = type(given)()
+        for key, (remedy, allowed) in cls.without_effect.get(model_type, {}).items():
+            if getattr(given, key) not in (getattr(usual, key), *allowed):
+                yield Problem(f"preprocessing.{key}", f"has no effect on model_type {model_type!r}; {remedy}")
 
     @property
     def name(self) -> str:
@@ -285,6 +298,11 @@ class OutputFeature(Feature):
     def metric_prediction(self, raw: Raw) -> Prediction:
         """Return what metrics compare with the truth."""
         raise NotImplementedError
+
+
+# What of the reading of numbers and binaries a language model does not see: a cell stands in the prompt as it is.
+AS_IT_IS = ("leave it out, the cell stands in the prompt as it is, a missing one as an empty text", ())
+FILLED = (f"{AS_IT_IS[0]}; drop_row and error work", ("drop_row", "error"))
 
 
 def quote(text: str) -> str:

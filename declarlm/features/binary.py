@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from declarlm.core import DataError, Problem, Section, param
 from declarlm.decoders.base import Decoder, decoders
 from declarlm.encoders.base import Encoder, encoders
-from declarlm.features.base import Feature, InputFeature, OutputFeature, Raw, input_features, output_features, quote
+from declarlm.features.base import (
+    AS_IT_IS,
+    FILLED,
+    Feature,
+    InputFeature,
+    OutputFeature,
+    Raw,
+    input_features,
+    output_features,
+    quote,
+)
 from declarlm.features.cells import Form, as_texts, by_frequency, form_of
 from declarlm.features.labels import LabelOutput
 from declarlm.losses.base import Loss, losses
@@ -124,6 +134,9 @@ class BinaryInput(_Binary, InputFeature):
     """
 
     emits = "number"
+    without_effect: ClassVar[Any] = {
+        "llm": {"fallback_true_label": AS_IT_IS, "fill_value": AS_IT_IS, "missing_value_strategy": FILLED},
+    }
     default_encoder = "passthrough"
 
     class Config(InputFeature.Config):
@@ -159,6 +172,7 @@ class BinaryOutput(_Binary, LabelOutput):
 
     default_decoders: ClassVar[dict[str, str]] = {"ecd": "regressor", "llm": "category_extractor"}
     default_loss = "binary_weighted_cross_entropy"
+    without_effect: ClassVar[Any] = {"ecd": {"fallback_label": ("leave it out, a head always gives a label", ())}}
 
     class Config(OutputFeature.Config):
         preprocessing: BinaryOutputPreprocessing = param("How cells are read.", default=BinaryOutputPreprocessing())

@@ -41,6 +41,7 @@ class CategoryInput(InputFeature):
 
     emits = "category"
     default_encoder = "dense"
+    without_effect: ClassVar[Any] = {"llm": {"most_common": ("leave it out, every value is written as it is", ())}}
 
     class Config(InputFeature.Config):
         preprocessing: CategoryInputPreprocessing = param("How cells are read.", default=CategoryInputPreprocessing())
@@ -64,6 +65,20 @@ class CategoryInput(InputFeature):
     def read(self, column: pd.Series) -> pd.Series:
         texts = as_texts(column)
         return texts.map(str.lower, na_action="ignore") if self.config.preprocessing.lowercase else texts
+
+    def without_rows(self) -> Self:
+        preprocessing = self.config.preprocessing
+        if preprocessing.missing_value_strategy == "fill_with_mode":
+            raise DataError("fill_with_mode needs training rows; write fill_with_const", column=self.config.source)
+        self.state = self.State(vocabulary=[UNKNOWN], fill=preprocessing.fill_value)
+        return self
+
+    def render(self, column: pd.Series) -> list[str]:
+        """Return the cells as a prompt has them; a missing one is empty unless the config says what stands for it."""
+        values, preprocessing = self.read(column), self.config.preprocessing
+        chosen = (preprocessing.missing_value_strategy, preprocessing.fill_value) != ("fill_with_const", UNKNOWN)
+        filled = chosen and preprocessing.missing_value_strategy not in ("drop_row", "error")
+        return super().render(self.fill(values) if filled else values)
 
     def transform(self, column: pd.Series) -> np.ndarray[Any, Any]:
         import numpy as np

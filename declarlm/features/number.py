@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from declarlm.core import DataError, Section, param
 from declarlm.decoders.base import Decoder, decoders
 from declarlm.encoders.base import Encoder, encoders
-from declarlm.features.base import Feature, InputFeature, OutputFeature, Raw, input_features, output_features, quote
+from declarlm.features.base import (
+    AS_IT_IS,
+    FILLED,
+    Feature,
+    InputFeature,
+    OutputFeature,
+    Raw,
+    input_features,
+    output_features,
+    quote,
+)
 from declarlm.features.cells import as_numbers, as_texts, cell_text, decimal_text
 from declarlm.losses.base import Loss, losses
 
@@ -47,6 +57,9 @@ class NumberOutputPreprocessing(NumberPreprocessing):
     missing_value_strategy: Literal[
         "error", "drop_row", "fill_with_mean", "fill_with_const", "fill_with_mode", "bfill", "ffill"
     ] = param("What is done about a row without a number.", default="error")
+
+
+_SCALE = dict.fromkeys(("normalization", "outlier_strategy", "outlier_threshold"), AS_IT_IS)
 
 
 class NumberState(Section):
@@ -135,6 +148,9 @@ class NumberInput(_Number, InputFeature):
     """
 
     emits = "number"
+    without_effect: ClassVar[Any] = {
+        "llm": {**_SCALE, "fill_value": AS_IT_IS, "missing_value_strategy": FILLED},
+    }
     default_encoder = "ple"
 
     class Config(InputFeature.Config):
@@ -169,6 +185,9 @@ class NumberOutput(_Number, OutputFeature):
 
     default_decoders: ClassVar[dict[str, str]] = {"ecd": "regressor", "llm": "number_extractor"}
     default_loss = "mean_squared_error"
+    without_effect: ClassVar[Any] = {
+        "llm": dict.fromkeys(_SCALE, ("leave it out, a number is written as it is", ())),
+    }
 
     class Config(OutputFeature.Config):
         preprocessing: NumberOutputPreprocessing = param(

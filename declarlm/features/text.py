@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from declarlm.core import Problem, Section, param
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from declarlm.metrics import Prediction
 
 
+_WORD = re.compile(r"\w+|[^\w\s]")
+_NO_ADAPTER_BITS = "quantizes a language model's base, not an encoder; write adapter: lora"
+
+
 class TextInputPreprocessing(Section):
     """How the cells of a text input are read."""
 
@@ -25,9 +31,14 @@ class TextInputPreprocessing(Section):
         "What stands for a missing cell.", default="fill_with_const"
     )
     fill_value: str = param("Text that stands for a missing cell under fill_with_const.", default="")
-    lowercase: bool = param("Write every cell in lower case.", default=False)
+    lowercase: bool = param(
+        "Write every cell in lower case; a false that is written out also keeps the case of an encoder's words.",
+        default=False,
+    )
     max_sequence_length: int | None = param(
-        "Tokens of a cell that are kept; null keeps what the model can take.", default=None, min=1
+        "Tokens of a cell that an encoder reads, words if it has no tokenizer; null keeps what it can take.",
+        default=None,
+        min=1,
     )
     cache_encoder_embeddings: bool | Literal["auto"] = param(
         "Compute the vectors of a frozen encoder once and keep them on disk; auto does so for every frozen encoder.",
@@ -44,6 +55,12 @@ class TextInput(InputFeature):
 
     emits = "text"
     default_encoder = "tf_idf"
+    without_effect: ClassVar[Any] = {
+        "llm": {
+            "max_sequence_length": ("write preprocessing.global_max_sequence_length at the top of the config", ()),
+            "cache_encoder_embeddings": ("leave it out, there is no encoder", (False,)),
+        }
+    }
 
     class Config(InputFeature.Config):
         preprocessing: TextInputPreprocessing = param("How cells are read.", default=TextInputPreprocessing())
@@ -57,6 +74,12 @@ class TextInput(InputFeature):
             if self.preprocessing.cache_encoder_embeddings is True and trains:
                 remedy = "vectors that training changes cannot be kept; remove it, or choose a frozen encoder"
                 yield Problem("preprocessing.cache_encoder_embeddings", remedy)
+            adapter = getattr(self.encoder, "adapter", None) if self.encoder is not None else None
+            if adapter is not None and adapter.type == "qlora":
+                yield Problem("encoder.adapter", f"'qlora' {_NO_ADAPTER_BITS}")
+            if adapter is not None and adapter.postprocessor != type(adapter.postprocessor)():
+                problem = "has no effect: a run keeps the adapter beside its base; leave it out"
+                yield Problem("encoder.adapter.postprocessor", problem)
 
     class State(InputFeature.State):
         fill: str | None = param("Text that stands for a missing cell.", default=None)
@@ -74,17 +97,27 @@ class TextInput(InputFeature):
         return texts.map(str.lower, na_action="ignore") if self.config.preprocessing.lowercase else texts
 
     def transform(self, column: pd.Series) -> list[str]:
-        return list(self.fill(self.read(column)))
+        texts, length = self.render(column), self.config.preprocessing.max_sequence_length
+        if length is None or "max_sequence_length" in self.make_encoder().config.schema().fields:
+            return texts
+        return [_first_words(text, length) for text in texts]
 
     def render(self, column: pd.Series) -> list[str]:
-        return self.transform(column)
+        return list(self.fill(self.read(column)))
 
     def make_encoder(self, state: Any = None) -> Encoder:
         made = super().make_encoder(state)
         length = self.config.preprocessing.max_sequence_length
-        if length is not None and getattr(made.config, "max_sequence_length", length) is None:
-            made.config = made.config.replace(max_sequence_length=length)
+        if length is not None and "max_sequence_length" in made.config.schema().fields:
+            own = made.config.max_sequence_length
+            made.config = made.config.replace(max_sequence_length=min(length, own or length))
         return made
+
+
+def _first_words(text: str, count: int) -> str:
+    """Return a text up to the end of its ``count``-th word or punctuation mark."""
+    words = list(islice(_WORD.finditer(text), count))
+    return text[: words[-1].end()] if len(words) == count else text
 
 
 class TextOutputPreprocessing(Section):
@@ -107,6 +140,9 @@ class TextOutput(OutputFeature):
     """
 
     default_decoders: ClassVar[dict[str, str]] = {"llm": "text_extractor"}
+    without_effect: ClassVar[Any] = {
+        "llm": {"max_sequence_length": ("write generation.max_new_tokens at the top of the config", ())}
+    }
     default_loss = "next_token_softmax_cross_entropy"
 
     class Config(OutputFeature.Config):

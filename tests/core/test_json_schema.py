@@ -73,6 +73,18 @@ def test_shorthands_are_accepted(data):
     assert not [problem for problem in problems(Model, data) if "where there are several" not in problem]
 
 
+def test_a_plugin_that_is_found_out_later_needs_no_name():
+    validator = jsonschema.Draft7Validator(json_schema(Model, untyped=["adapter"]))
+    for part, right in [
+        ({"r": 3}, True),
+        ({"num_tokens": 3}, True),
+        ({"r": 3, "num_tokens": 3}, False),
+        ({"rr": 3}, False),
+    ]:
+        assert validator.is_valid({"base_model": "a", "adapter": part}) == right
+        assert not validator.is_valid({"base_model": "a", "adapters": [part]})
+
+
 @pytest.mark.parametrize(
     "data",
     [

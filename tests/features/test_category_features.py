@@ -45,6 +45,28 @@ def test_missing_cells_are_filled_as_the_strategy_says(strategy, expected):
     assert feature.transform(pd.Series(["a", None, "b"])).tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("preprocessing", "expected"),
+    [
+        ({}, ["Rome", "", "Oslo"]),
+        ({"lowercase": True}, ["rome", "", "oslo"]),
+        ({"fill_value": "none"}, ["Rome", "none", "Oslo"]),
+        ({"missing_value_strategy": "ffill"}, ["Rome", "Rome", "Oslo"]),
+        ({"missing_value_strategy": "fill_with_mode"}, ["Rome", "Lima", "Oslo"]),
+        ({"missing_value_strategy": "drop_row"}, ["Rome", "", "Oslo"]),
+    ],
+)
+def test_a_prompt_has_the_cells_as_the_config_says(preprocessing, expected):
+    column = pd.Series(["Rome", None, "Oslo"])
+    feature = category_input(**preprocessing)
+    assert feature.fit(pd.Series(["Lima", "Lima", "Oslo"])).render(column) == expected
+    if preprocessing.get("missing_value_strategy") == "fill_with_mode":
+        with pytest.raises(DataError, match=r"^column 'city': fill_with_mode needs training rows; write fill_with"):
+            category_input(**preprocessing).without_rows()
+    else:
+        assert category_input(**preprocessing).without_rows().render(column) == expected
+
+
 def test_labels_stand_by_frequency_then_name():
     feature = category_output().fit(pd.Series(["b", "c", "a", "c"]))
     assert feature.labels == ["c", "a", "b"]

@@ -38,8 +38,19 @@ def test_an_input_row_can_be_left_out():
 def test_the_length_of_a_column_limits_its_encoder():
     encoder = text_input("embed", max_sequence_length=7).make_encoder()
     assert encoder.config.max_sequence_length == 7
-    own = {"type": "embed", "max_sequence_length": 5}
-    assert text_input(own, max_sequence_length=7).make_encoder().config.max_sequence_length == 5
+    for own in (5, 9):
+        encoder = text_input({"type": "embed", "max_sequence_length": own}, max_sequence_length=7).make_encoder()
+        assert encoder.config.max_sequence_length == min(own, 7)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "expected"), [("tf_idf", ["Good, bad", "One"]), ("embed", ["Good, bad, ugly", "One"])]
+)
+def test_words_are_counted_where_the_encoder_has_no_length(encoder, expected):
+    column = pd.Series(["Good, bad, ugly", "One"])
+    feature = text_input(encoder, max_sequence_length=3).fit(column)
+    assert feature.transform(column) == expected
+    assert feature.render(column) == column.tolist()
 
 
 def test_a_missing_answer_is_an_error_with_its_row_and_remedy():
