@@ -1,5 +1,6 @@
 """The documentation: its configs are valid or fail as it says, its links, commands and targets exist, its code runs."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -20,7 +21,7 @@ from tests.test_architecture import ROOT as PACKAGE
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/README.md")])
-QUICKSTART, CLI = ROOT / "docs" / "quickstart.md", ROOT / "docs" / "cli.md"
+CLI, CONCEPTS, QUICKSTART = (ROOT / "docs" / f"{name}.md" for name in ("cli", "concepts", "quickstart"))
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -223,10 +224,27 @@ def test_the_code_of_the_page_on_extending_runs(tmp_path):
 
 
 def test_the_rooms_are_those_of_the_architecture():
-    (listed,) = [block for block in blocks(ROOT / "docs" / "concepts.md", "text") if block.startswith("cli ")]
+    (listed,) = [block for block in blocks(CONCEPTS, "text") if block.startswith("cli ")]
     rooms = [line.split()[0] for line in listed.splitlines()]
     standing = {path.stem for path in PACKAGE.iterdir()}
     assert rooms == [room for room in ROOMS if room in standing]
+
+
+def test_the_data_flow_is_that_of_the_main_path():
+    (table,) = re.findall(r"\| from \| by \| to \|\n(.*?)\n\n", CONCEPTS.read_text(encoding="utf-8"), re.DOTALL)
+    names = [name for row in table.splitlines()[1:] for name in re.findall(r"`([\w.]+)`", row.split("|")[2])]
+    homes = {"Model": "declarlm.models.base", "Trainer": "declarlm.training", "DeclarLM": "declarlm.api"}
+    homes["ModelConfig"] = "declarlm.config"
+    for name in names:
+        home, _, member = name.rpartition(".")
+        room = importlib.import_module(homes.get(home, f"declarlm.{home}"))
+        assert hasattr(getattr(room, home) if home in homes else room, member), name
+    source = (PACKAGE / "api.py").read_text(encoding="utf-8")
+    written = [f"{home.lower()}.{member}(" for home, _, member in (name.rpartition(".") for name in names)]
+    called = [call for call in written if call.startswith(("model.", "trainer.")) and call in source]
+    assert len(called) >= 5
+    places = [source.index(call) for call in called]
+    assert places == sorted(places)
 
 
 def test_every_decision_is_in_the_list():
