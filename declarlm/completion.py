@@ -224,7 +224,7 @@ def _complete_trainer(data: dict[str, Any]) -> None:
     if isinstance(trainer, dict):
         trainer.setdefault("type", "none" if untrained else "finetune")
         learns = data["model_type"] == "llm" and trainer["type"] != "none"
-        if learns and trainer.get("learning_rate") in (None, "auto"):
+        if learns and trainer.get("learning_rate", "auto") == "auto":
             trainer["learning_rate"] = _learning_rate(data, str(trainer["type"]))
     data["trainer"] = trainer
 

@@ -328,8 +328,10 @@ def config_schema() -> dict[str, Any]:
     schemas = {name: json_schema(kind, untyped=("encoder", "decoder", "loss")) for name, kind in KINDS.items()}
     properties = {key: value for schema in schemas.values() for key, value in schema["properties"].items()}
     named = {"properties": {"model_type": {"const": "llm"}}, "required": ["model_type"]}
-    implied = [{"required": ["base_model"]}, {"required": ["architecture"]}]
-    is_llm = {"anyOf": [named, {"not": {"required": ["model_type"]}, "anyOf": implied}]}
+    given = {"not": {"type": "null"}}
+    implied = [{"required": [key], "properties": {key: given}} for key in ("base_model", "architecture")]
+    is_llm = {"anyOf": [named, {"properties": {"model_type": {"type": "null"}}, "anyOf": implied}]}
+    properties |= {key: {"anyOf": [properties[key], {"type": "null"}]} for key in ("model_type", "trainer")}
     refused = {name: dict.fromkeys(_foreign(kind), False) for name, kind in KINDS.items()}
     return {
         "$schema": DRAFT,

@@ -214,6 +214,28 @@ def test_the_schema_reads_a_part_without_a_type_as_loading_does(side, kind, key,
         load_config(wrong)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        ecd(trainer=None),
+        ecd(model_type=None),
+        llm(model_type=None),
+        llm(trainer={"learning_rate": None}),
+        ecd(base_model=None),
+        ecd(architecture=None),
+        llm(combiner=None),
+        ecd(adapter=None),
+    ],
+)
+def test_the_schema_takes_null_where_loading_does(config):
+    accepted = True
+    try:
+        load_config(deepcopy(config))
+    except ConfigError:
+        accepted = False
+    assert VALIDATOR.is_valid(config) == accepted
+
+
 def test_the_schema_reads_a_part_without_a_type_beside_the_type_of_the_defaults():
     config = {
         **ecd(input_features=[{**TEXT, "encoder": {"num_filters": 3}}]),

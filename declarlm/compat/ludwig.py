@@ -71,6 +71,7 @@ RENAMED: dict[str, str] = {
 VALUES: dict[str, list[tuple[Any, Any]]] = {
     "*_features.*.type": [("numerical", "number")],
     "trainer.eval_batch_size": [(0, None)],
+    "generation.min_new_tokens": [(None, 0)],
     "trainer.precision": [(True, "bf16"), (False, "fp32")],
     "trainer.learning_rate_scheduler.type": [(None, "constant"), (True, "exponential"), (False, "constant")],
     "trainer.validation_field": [("combined", None)],
@@ -125,6 +126,7 @@ IGNORED: tuple[str, ...] = ("$schema", "ludwig_version")
 # What has no effect here whatever its value is, of the kind or among those named; a note says why.
 EFFECTLESS: dict[str, tuple[str, type | tuple[Any, ...]]] = {
     "*_features.*.proc_column": ("a column is not stored under another name", str),
+    "*_features.*.preprocessing.computed_*": ("it is found in the data", object),
     "trainer.learning_rate_scaling": ("there is one process", ("linear", "constant", "sqrt")),
 }
 
@@ -167,12 +169,9 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "*_features.*.preprocessing.padding_symbol": (f"{_LEAVE}, padding is never seen", ("<PAD>",)),
     "*_features.*.preprocessing.unknown_symbol": (f"{_LEAVE}, it has no spelling", ("<UNK>",)),
     "*_features.*.preprocessing.sequence_length": ("write max_sequence_length", (None,)),
-    "*_features.*.preprocessing.pretrained_model_name_or_path": (
-        "write encoder.pretrained_model_name_or_path",
-        (None,),
-    ),
     "*_features.*.preprocessing.ngram_size": ("write encoder: {type: tf_idf, ngram_size: ...}", (2,)),
     "*_features.*.preprocessing.compute_idf": ("write encoder: tf_idf", (False,)),
+    "input_features.*.encoder.skip": ("write encoder: passthrough", (False,)),
     "input_features.*.encoder.pretrained_kwargs": (f"{_LEAVE}, the model's own config.json decides", (None, {})),
     **{f"{place}.{key}": told for place in _LAYERED for key, told in _LAYER_KEYS.items()},
     **{f"output_features.*.decoder.fc_{key}": told for key, told in _LAYER_KEYS.items() if key != "fc_layers"},
@@ -202,13 +201,14 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "output_features.*.num_classes": (f"{_LEAVE}, it is found in the data", (None,)),
     "output_features.*.decoder.num_classes": (f"{_LEAVE}, it is found in the data", (None,)),
     "output_features.*.calibration": (f"{_LEAVE}, probabilities are those of the model", (False,)),
-    "output_features.*.default_validation_metric": ("write trainer.validation_metric", (None,)),
     "output_features.*.top_k": ("write hits_at_k under metrics", (3,)),
     "output_features.*.loss.class_similarities": (f"{_LEAVE}, or write label_smoothing", (None,)),
     "output_features.*.loss.class_similarities_temperature": (f"{_LEAVE}, or write label_smoothing", (0,)),
     "output_features.*.loss.robust_lambda": ("write label_smoothing", (0,)),
     "output_features.*.decoder.constrain_to_vocabulary": (f"{_LEAVE}, an answer is always a label", (True, False)),
     "output_features.*.decoder.match_strategy": ("write match with a type for each label", ("contains",)),
+    "output_features.*.decoder.tokenizer": (f"{_LEAVE}, that of the base model is used", ("hf_tokenizer",)),
+    "output_features.*.decoder.max_new_tokens": ("write generation.max_new_tokens", (None,)),
     "output_features.*.decoder.str2idx": (f"{_LEAVE}, labels are found in the data", (None,)),
     "adapter.layer_replication": (f"{_LEAVE}, the layers are those of the base", (None,)),
     "adapter.eva_config": (f"{_LEAVE}, write init_lora_weights: default", (None,)),
@@ -235,7 +235,10 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "trainer.compile": (f"{_LEAVE}, the model runs as it is", (False,)),
     "trainer.layers_to_freeze_regex": ("write adapter with target_modules", (None,)),
     "trainer.enable_profiling": (f"{_LEAVE}, nothing is profiled", (False,)),
-    "trainer.profiler": (f"{_LEAVE}, nothing is profiled", (None,)),
+    "trainer.profiler": (
+        f"{_LEAVE}, nothing is profiled",
+        (None, {"wait": 1, "warmup": 1, "active": 3, "repeat": 5, "skip_first": 0}),
+    ),
     "trainer.loss_balancing": ("write loss.weight for each output", (None, "none")),
     "trainer.loss_balancing_*": ("write loss.weight for each output", (None,)),
     "trainer.contrastive_pretrain": (f"{_LEAVE}, encoders come trained", (False,)),
@@ -258,6 +261,12 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "trainer.reduce_learning_rate_eval_metric": (_EARLY_STOP, ("loss",)),
     "trainer.reduce_learning_rate_eval_split": (_EARLY_STOP, ("training",)),
 }
+
+# What has no effect with another schedule than the exponential one.
+OF_DECAY = {"decay_rate": 0.96, "decay_steps": 10000, "staircase": False}
+
+# The metric that decides unless another is named.
+DECIDING = {"category": "accuracy", "binary": "roc_auc", "number": "mean_squared_error", "text": "loss"}
 
 # What encoders by these names do not have of Ludwig's, as in ``ABSENT``.
 _NAMES = (

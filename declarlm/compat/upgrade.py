@@ -10,8 +10,10 @@ from typing import Any
 
 from declarlm.compat.ludwig import (
     ABSENT,
+    DECIDING,
     EFFECTLESS,
     IGNORED,
+    OF_DECAY,
     OF_ENCODERS,
     PRETRAINED,
     RENAMED,
@@ -45,9 +47,13 @@ def upgrade(document: Document) -> Document:
     _beams(tree)
     _adapted_encoders(tree)
     _force_split(tree)
+    _decay(tree)
     _encoder_keys(tree)
+    _words(tree)
     _tokenizers(tree)
     _padding(tree)
+    _by_type(tree)
+    _passed_through(tree)
     for pattern in IGNORED:
         for steps in tree.find(pattern):
             tree.pop(steps)
@@ -205,11 +211,31 @@ def _encoder_keys(tree: _Tree) -> None:
                     tree.refuse(steps, remedy, harmless)
 
 
+def _decay(tree: _Tree) -> None:
+    """Ludwig writes out what only an exponential schedule reads."""
+    schedule = tree.get("trainer", "learning_rate_scheduler")
+    if isinstance(schedule, dict) and schedule.get("type") != "exponential":
+        for key, value in OF_DECAY.items():
+            if key in schedule and _is(schedule[key], value):
+                tree.pop(("trainer", "learning_rate_scheduler", key))
+
+
+def _words(tree: _Tree) -> None:
+    """Ludwig counts the words of a text column, here its encoder does."""
+    for steps in tree.find_all("input_features.*.preprocessing.most_common"):
+        if _kind(tree, steps) != "text" or tree.get(*steps[:2], "tied"):
+            continue
+        if _is_llm(tree) or _encoder(tree, steps) in PRETRAINED:
+            tree.refuse(steps, "leave it out, the model has its own words", (20000,))
+        else:
+            tree.move(steps, "../encoder.most_common")
+
+
 def _tokenizers(tree: _Tree) -> None:
     """Drop the name of what cuts texts into words where the model or the encoder does just that."""
     for steps in tree.find_all("*_features.*.preprocessing.tokenizer"):
-        own = tree.get("base_model") or _encoder(tree, steps) in PRETRAINED
-        words = _encoder(tree, steps) in (*WORD_ENCODERS, "tf_idf")
+        own = _is_llm(tree) or all(name in PRETRAINED for name in _encoders(tree, steps))
+        words = all(name in (*WORD_ENCODERS, *PRETRAINED, "tf_idf") for name in _encoders(tree, steps))
         # Ludwig, too, cuts by the pretrained model's own tokenizer, whatever is written.
         harmless = ("hf_tokenizer", "space_punct") if own else ("space_punct",) if words else ()
         remedy = (
@@ -218,19 +244,59 @@ def _tokenizers(tree: _Tree) -> None:
             else "leave it out, texts are cut into words and punctuation marks, or write encoder: auto_transformer"
         )
         tree.refuse(steps, remedy, harmless)
+    for steps in tree.find_all("*_features.*.preprocessing.pretrained_model_name_or_path"):
+        models = (tree.get("base_model"), tree.get(*steps[:2], "encoder", "pretrained_model_name_or_path"))
+        tree.refuse(steps, "write encoder.pretrained_model_name_or_path", (None, *models))
 
 
 def _padding(tree: _Tree) -> None:
     """Ludwig pads on the left for a language model, on the right else; here padding is never seen."""
-    side = "left" if tree.get("base_model") else "right"
+    side = "left" if _is_llm(tree) else "right"
     for steps in tree.find_all("*_features.*.preprocessing.padding"):
         tree.refuse(steps, "leave it out, padding is never seen", (side,))
+
+
+def _by_type(tree: _Tree) -> None:
+    """Drop what is the default of a feature of some type only."""
+    for steps in tree.find_all("output_features.*.default_validation_metric"):
+        default = DECIDING.get(str(_kind(tree, steps)))
+        tree.refuse(steps, "write trainer.validation_metric", (None, default))
+    for steps in tree.find_all("*_features.*.preprocessing.cache_encoder_embeddings"):
+        if steps[0] == "output_features" or _kind(tree, steps) != "text":
+            tree.refuse(steps, "leave it out, only vectors of texts are kept", (False,))
+
+
+def _passed_through(tree: _Tree) -> None:
+    """Ludwig calls it an encoder that a language model has none."""
+    for steps in tree.find("input_features.*.encoder") + tree.find("defaults.text.encoder"):
+        encoder = tree.get(*steps)
+        named = encoder if isinstance(encoder, dict) else {"type": encoder}
+        if _is_llm(tree) and named.get("type") == "passthrough" and not set(named) - {"type", "skip"}:
+            tree.pop(steps)
+
+
+def _is_llm(tree: _Tree) -> bool:
+    kind = tree.get("model_type")
+    return kind == "llm" or (kind is None and bool(tree.get("base_model") or tree.get("architecture")))
+
+
+def _kind(tree: _Tree, steps: Steps) -> Any:
+    """Return the type of the feature, or of the features with the default, that a place belongs to."""
+    return steps[1] if steps[0] == "defaults" else tree.get(*steps[:2], "type")
+
+
+def _encoders(tree: _Tree, steps: Steps) -> list[Any]:
+    """Return the names of the encoders of all features that a place is for."""
+    inputs = tree.get("input_features")
+    places = range(len(inputs) if isinstance(inputs, list) and steps[0] == "defaults" else 0)
+    features: list[Steps] = [("input_features", index) for index in places]
+    return [_encoder(tree, place) for place in features if _kind(tree, place) == steps[1]] or [_encoder(tree, steps)]
 
 
 def _encoder(tree: _Tree, steps: Steps) -> Any:
     """Return the name of the encoder of the feature, or of the type's default, that a place belongs to."""
     place: Steps = steps[:2]
-    kind = steps[1] if steps[0] == "defaults" else tree.get(*place, "type")
+    kind = _kind(tree, steps)
     for found in (tree.get(*place, "encoder"), tree.get("defaults", str(kind), "encoder")):
         name = found.get("type") if isinstance(found, dict) else found
         if name is not None:

@@ -102,6 +102,99 @@ def test_config_of_a_usual_task_loads(text):
     assert type(config).load(config.dump()) == config
 
 
+RENDERED = """
+input_features:
+  - name: t
+    type: text
+    column: t
+    proc_column: t_abc
+    active: true
+    tied: null
+    preprocessing: {tokenizer: space_punct, max_sequence_length: 256, sequence_length: null, most_common: 20000,
+      padding: right, lowercase: false, padding_symbol: <PAD>, unknown_symbol: <UNK>, ngram_size: 2,
+      compute_idf: false, cache_encoder_embeddings: false, missing_value_strategy: fill_with_const, fill_value: <UNK>,
+      prompt: {template: null, task: null, retrieval: {type: null, index_name: null, model_name: null, k: 0}}}
+  - name: n
+    type: number
+    encoder: {type: passthrough, skip: false}
+    preprocessing: {missing_value_strategy: fill_with_const, fill_value: 0.0, normalization: zscore,
+      outlier_strategy: null, outlier_threshold: 3.0, computed_fill_value: 0.0, computed_outlier_fill_value: 0.0}
+output_features:
+  - name: l
+    type: category
+    reduce_input: sum
+    reduce_dependencies: sum
+    dependencies: []
+    input_size: null
+    num_classes: null
+    default_validation_metric: accuracy
+    calibration: false
+    top_k: 3
+    preprocessing: {missing_value_strategy: drop_row, fill_value: <UNK>, lowercase: false, most_common: 10000,
+      cache_encoder_embeddings: false}
+    decoder: {type: classifier, fc_layers: null, num_fc_layers: 0, fc_output_size: 256, fc_use_bias: true,
+      fc_weights_initializer: xavier_uniform, fc_bias_initializer: zeros, fc_norm: null, fc_norm_params: null,
+      fc_activation: relu, fc_dropout: 0.0, input_size: null, num_classes: null, use_bias: true,
+      weights_initializer: xavier_uniform, bias_initializer: zeros}
+    loss: {type: softmax_cross_entropy, weight: 1.0, class_weights: null, robust_lambda: 0, confidence_penalty: 0,
+      class_similarities: null, class_similarities_temperature: 0}
+combiner: {type: concat, fc_layers: null, num_fc_layers: 0, output_size: 256, use_bias: true, norm_params: null,
+  weights_initializer: xavier_uniform, bias_initializer: zeros, norm: null, activation: relu, dropout: 0.0,
+  flatten_inputs: false, residual: false}
+trainer: {learning_rate: 0.001, validation_metric: accuracy, validation_field: l, early_stop: 5, epochs: 100,
+  skip_all_evaluation: false, enable_profiling: false, train_steps: null, eval_steps: null, steps_per_checkpoint: 0,
+  profiler: {wait: 1, warmup: 1, active: 3, repeat: 5, skip_first: 0}, checkpoints_per_epoch: 0,
+  learning_rate_scheduler: {decay: null, decay_rate: 0.96, decay_steps: 10000, staircase: false, reduce_on_plateau: 0,
+    reduce_on_plateau_patience: 10, reduce_on_plateau_rate: 0.1, warmup_evaluations: 0, warmup_fraction: 0.0,
+    reduce_eval_metric: loss, reduce_eval_split: training, t_0: null, t_mult: 1, eta_min: 0},
+  eval_batch_size: null, should_shuffle: true, regularization_lambda: 0.0, regularization_type: l2,
+  increase_batch_size_on_plateau: 0, increase_batch_size_on_plateau_patience: 5,
+  increase_batch_size_on_plateau_rate: 2.0, increase_batch_size_eval_metric: loss,
+  increase_batch_size_eval_split: training, gradient_clipping: {clipglobalnorm: 0.5, clipnorm: null, clipvalue: null},
+  learning_rate_scaling: linear, bucketing_field: null, use_mixed_precision: false, compile: false,
+  enable_gradient_checkpointing: false, effective_batch_size: auto, batch_size: auto, max_batch_size: 1099511627776,
+  gradient_accumulation_steps: auto, layers_to_freeze_regex: null, base_learning_rate: 0.0,
+  evaluate_training_set: false, optimizer: {type: adam, betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.0}}
+preprocessing: {sample_ratio: 1.0, sample_size: null, oversample_minority: null, undersample_majority: null,
+  global_max_sequence_length: null, split: {type: random, probabilities: [0.7, 0.1, 0.2]}}
+backend: {type: local}
+hyperopt: null
+ludwig_version: 0.17.8
+"""
+
+RENDERED_LLM = """
+model_type: llm
+base_model: facebook/opt-350m
+trust_remote_code: false
+is_multimodal: false
+model_parameters: {rope_scaling: {}, neftune_noise_alpha: 0}
+prompt: {template: null, task: Continue., retrieval: {type: null, index_name: null, model_name: null, k: 0}}
+input_features:
+  - name: t
+    type: text
+    encoder: {type: passthrough, skip: false}
+    preprocessing: {tokenizer: hf_tokenizer, pretrained_model_name_or_path: facebook/opt-350m, padding: left,
+      max_sequence_length: null, cache_encoder_embeddings: false}
+output_features:
+  - name: o
+    type: text
+    decoder: {type: text_extractor, tokenizer: hf_tokenizer, input_size: null, max_new_tokens: null}
+    preprocessing: {max_sequence_length: null, padding: left, tokenizer: hf_tokenizer}
+adapter: {type: lora, r: 8, postprocessor: {merge_adapter_into_base_model: false, progressbar: false}}
+adapters: null
+quantization: {bits: 4, backend: bitsandbytes, mode: null, qat: false}
+generation: {max_new_tokens: 32, max_length: 32, min_length: 0, min_new_tokens: null, do_sample: true,
+  temperature: 0.1, use_cache: true, penalty_alpha: null, pad_token_id: null, early_stopping: false, typical_p: 1.0}
+trainer: {type: finetune, epochs: 3}
+"""
+
+
+@pytest.mark.parametrize("text", [RENDERED, RENDERED_LLM])
+def test_defaults_that_ludwig_writes_out_load(text):
+    config = load_config(text)
+    assert type(config).load(config.dump()) == config
+
+
 def test_zero_shot_needs_no_trainer():
     assert load_config(ZERO_SHOT).trainer.type == "none"
 
