@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from declarlm.api import DeclarLM, TrainResult
     from declarlm.config import ModelConfig, load_config
-    from declarlm.core import ConfigError, DataError, DeclarlmError, ModelError, RunError, Section, param
+    from declarlm.core import (
+        ConfigError,
+        DataError,
+        DeclarlmError,
+        DeclarlmWarning,
+        ModelError,
+        RunError,
+        Section,
+        param,
+    )
     from declarlm.evaluation import EvaluationResult
 
 _HOMES = {
@@ -18,6 +27,7 @@ _HOMES = {
     "ConfigError": "declarlm.core",
     "DataError": "declarlm.core",
     "DeclarlmError": "declarlm.core",
+    "DeclarlmWarning": "declarlm.core",
     "ModelError": "declarlm.core",
     "RunError": "declarlm.core",
     "Section": "declarlm.core",
@@ -29,6 +39,7 @@ __all__ = [
     "DataError",
     "DeclarLM",
     "DeclarlmError",
+    "DeclarlmWarning",
     "EvaluationResult",
     "ModelConfig",
     "ModelError",

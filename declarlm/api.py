@@ -16,13 +16,15 @@ from declarlm.core.files import atomic_folder
 from declarlm.data.parts import Parts, read_parts
 from declarlm.data.split import Tables, back_test, k_folds
 from declarlm.data.tables import read_table
+from declarlm.data.write import check_target, write_table
 from declarlm.evaluation import EvaluationResult, Validation, mean_losses, measure
 from declarlm.inference.generation import Generation
-from declarlm.inference.predictor import predict_rows, prediction_table
+from declarlm.inference.predictor import predict_rows, predict_table, prediction_table
 from declarlm.objectives import Supervised
 from declarlm.planning.preview import Previews, preview_rows
 from declarlm.run import Card, Run, create_run, open_run, resume_run
 from declarlm.training import Trainer, plan_steps
+from declarlm.training.progress import tell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,11 +121,11 @@ class DeclarLM:
         with self._placed(), opened as run:
             if resume:
                 run.check_config(self.config.dump())
-                _check_same_rows(run, parts)
+                run.check_sources(parts.sources)
             self._fit(run, model, parts, progress=progress)
             self._model = model
             metrics = self._conclude(run, parts)
-        return TrainResult(run.directory, metrics, _history(run), self)
+        return TrainResult(run.directory, metrics, run.history(), self)
 
     def _fit(self, run: Run, model: Model, parts: Parts, *, progress: Progress | None) -> None:
         """Take the model from sections to trained weights; each line is one arrow of the data flow."""
@@ -182,21 +184,31 @@ class DeclarLM:
         run.mark("finished")
         return metrics
 
-    def predict(self, dataset: Any, *, generation: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, dataset: Any, *, generation: Mapping[str, Any] | None = None, output: str | Path | None = None
+    ) -> pd.DataFrame:
         """Return the predictions for each row of a dataset, with its index, in its order.
+
+        A row that cannot be predicted has missing values, and the reason in the column ``<output>_error``.
 
         Args:
             dataset: Rows with the columns that the prompt or the input features read.
             generation: Keys of the ``generation`` section that are to be different for this call.
+            output: File to write the predictions to as well, in the format that its name asks for.
 
         Raises:
-            DataError: If a column is missing or a cell cannot be read.
-            RunError: If the model must be trained first.
+            DataError: If a column is missing, or ``output`` has no known ending or is the dataset itself.
+            RunError: If the model must be trained first, or ``output`` cannot be written.
         """
+        if output is not None:
+            check_target(Path(output), dataset)
         table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
         model = self._ready(table)
-        raws = predict_rows(model, table, self._generation(generation))
-        return prediction_table(model.outputs, raws, table.index)
+        predictions, remarks = predict_table(model, table, self._generation(generation))
+        if output is not None:
+            write_table(predictions, Path(output))
+        tell(remarks, None)
+        return predictions
 
     def evaluate(self, dataset: Any, *, generation: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Return metrics and predictions on rows whose answers are known; ``generation`` is as for ``predict``.
@@ -376,24 +388,3 @@ def resume_training(
             given[role] = source["path"]
     model = DeclarLM(run.directory / "config.resolved.yaml", device=device)
     return model.train(**given, resume=directory, progress=progress)
-
-
-def _check_same_rows(run: Run, parts: Parts) -> None:
-    """Refuse to go on with other rows than a run began with.
-
-    Raises:
-        DataError: If a hash differs.
-    """
-    before = run.read("data")["sources"]
-    for role in {**before, **parts.sources}:
-        old, new = (sources.get(role, {}).get("sha256") for sources in (before, parts.sources))
-        if old != new:
-            remedy = "give the same rows, or train a new run"
-            raise DataError(f"the {role} rows are not those that {run.directory} began with; {remedy}")
-
-
-def _history(run: Run) -> pd.DataFrame:
-    import pandas as pd
-
-    evaluations = [line for line in run.metrics() if line["kind"] == "evaluation"]
-    return pd.json_normalize(evaluations)

@@ -29,11 +29,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import yaml
 
-from declarlm.core import RunError
+from declarlm.core import DataError, RunError
 from declarlm.core.document import differences
 from declarlm.core.errors import DiskError
 from declarlm.core.files import (
@@ -47,6 +47,9 @@ from declarlm.core.files import (
     write_text,
 )
 from declarlm.core.strict_yaml import read_yaml, scalar
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 State = Literal["created", "training", "finished", "failed", "interrupted"]
 
@@ -157,6 +160,12 @@ class Run:
         """Return the lines of ``metrics.jsonl``."""
         return read_json_lines(self.directory / "metrics.jsonl")
 
+    def history(self) -> pd.DataFrame:
+        """Return one row for each evaluation during training."""
+        import pandas as pd
+
+        return pd.json_normalize([line for line in self.metrics() if line["kind"] == "evaluation"])
+
     def check_resumable(self) -> None:
         """Check that there is training left to do here.
 
@@ -177,6 +186,18 @@ class Run:
         changes = list(differences(read_yaml(self.directory / "config.resolved.yaml").data, config))
         if changes:
             raise RunError(f"{self.directory} began with another config: {'; '.join(changes)}; train a new run")
+
+    def check_sources(self, sources: Mapping[str, Any]) -> None:
+        """Check that rows, described as in ``data.json``, are those that training began with.
+
+        Raises:
+            DataError: If a hash differs.
+        """
+        before = self.read("data")["sources"]
+        for role in {**before, **sources}:
+            if before.get(role, {}).get("sha256") != sources.get(role, {}).get("sha256"):
+                remedy = "give the same rows, or train a new run"
+                raise DataError(f"the {role} rows are not those that {self.directory} began with; {remedy}")
 
     def prediction_path(self, name: str) -> Path:
         """Return where to write predictions: ``test.csv`` is ``predictions/test.csv``.

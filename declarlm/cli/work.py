@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +88,7 @@ def evaluate(
 ) -> None:
     """Measure a model on rows whose answers are known."""
     go_offline(offline)
-    _check_output(output)
+    _check_output(output, dataset)
     generation = _generation(set_)
     model, rows = _opened(run, dataset, device, with_outputs=True)
     result = model.evaluate(rows, generation=_seeded(model, generation, seed))
@@ -111,10 +113,11 @@ def predict(
 ) -> None:
     """Predict the rows of a table."""
     go_offline(offline)
-    _check_output(output)
+    _check_output(output, dataset)
     generation = _generation(set_)
     model, rows = _opened(run, dataset, device)
-    predictions = model.predict(rows, generation=_seeded(model, generation, seed))
+    with _warnings_said():
+        predictions = model.predict(rows, generation=_seeded(model, generation, seed))
     if output is not None:
         _write(predictions, output, quiet=quiet)
     elif as_json:
@@ -194,14 +197,14 @@ def _check_config(run: Path, config: Path | None) -> None:
         open_run(run).check_config(load_config(config).dump())
 
 
-def _check_output(output: Path | None) -> None:
-    """Refuse a file that could not be written before the work is done."""
+def _check_output(output: Path | None, dataset: str) -> None:
+    """Refuse a file that cannot be written, or that the rows come from, before the work is done."""
     from declarlm.core import DataError
-    from declarlm.data.write import output_format
+    from declarlm.data.write import check_target
 
     try:
         if output is not None:
-            output_format(output)
+            check_target(output, dataset)
     except DataError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from None
 
@@ -214,10 +217,29 @@ def _write(predictions: Any, output: Path, *, quiet: bool) -> None:
         say(f"{len(predictions)} predictions are in {output}")
 
 
-def _progress(quiet: bool) -> Progress | None:
-    from declarlm.training.progress import Lines
+@contextmanager
+def _warnings_said() -> Iterator[None]:
+    """Say what is wrong with some rows without a place in the code, which is nothing to somebody at a shell."""
+    from declarlm.core import DeclarlmWarning
 
-    return None if quiet else Lines()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_or_say(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, DeclarlmWarning):
+                say(str(message))
+            else:
+                show(message, category, *place, **more)
+
+        warnings.simplefilter("always", DeclarlmWarning)
+        warnings.showwarning = show_or_say
+        yield
+
+
+def _progress(quiet: bool) -> Progress:
+    from declarlm.training.progress import Lines, Quiet
+
+    return Quiet() if quiet else Lines()
 
 
 def _report(result: TrainResult, *, as_json: bool, quiet: bool) -> None:

@@ -76,6 +76,10 @@ class LockedError(RunError):
     exit_code = 7
 
 
+class DeclarlmWarning(UserWarning):
+    """What a person should know although work goes on, such as rows that were cut."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing to fix.

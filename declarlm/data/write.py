@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from declarlm.core import DataError
-from declarlm.core.errors import choose_from
+from declarlm.core.errors import DiskError, choose_from
 from declarlm.core.files import atomic_file, finite
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def output_format(path: Path) -> str:
-    """Return the key of ``WRITERS`` for a file name; call it before the work whose result is written.
+    """Return the key of ``WRITERS`` for a file name.
 
     Raises:
         DataError: If there is none, or the path is a folder.
@@ -52,6 +53,34 @@ def output_format(path: Path) -> str:
         found = f"no table format is named {choose_from(given, options)}"
         raise DataError(f"{path}: {found if given else 'give the file an ending: ' + ', '.join(sorted(options))}")
     return ending
+
+
+def check_target(path: Path, dataset: Any = None) -> None:
+    """Refuse a file that cannot be written, or that ``dataset`` is read from, before the work whose result it gets.
+
+    Raises:
+        DataError: If the name has no ending that is known, the path is a folder, or the rows would be lost.
+        DiskError: If the file cannot be made.
+    """
+    output_format(path)
+    if path.exists() and any(source.samefile(path) for source in _sources(dataset)):
+        raise DataError(f"{path} holds the rows that are read, which would be lost; name another file")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())  # what is missing is made
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".tmp"):
+            pass
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written: {folder}: {error.strerror}") from None
+
+
+def _sources(dataset: Any) -> list[Path]:
+    """Return the files that a dataset is read from, none if it is no path or glob."""
+    if not isinstance(dataset, str | Path):
+        return []
+    path = Path(dataset).expanduser()
+    if path.exists() or not set("*?[") & set(str(path)):
+        return [path] if path.is_file() else []
+    return [found for found in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if found.is_file()]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

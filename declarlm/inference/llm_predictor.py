@@ -12,23 +12,17 @@ from declarlm.inference.generation import Generation, generate
 from declarlm.inference.label_scores import score_labels
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from declarlm.models.llm import Llm
 
 
 def predict_llm(
-    model: Llm, table: pd.DataFrame, generation: Generation, only: list[OutputFeature] | None = None
+    model: Llm, contexts: Ragged, generation: Generation, only: list[OutputFeature] | None = None
 ) -> dict[str, Raw]:
-    """Return what the model says about each output, in the order of the table's rows.
+    """Return what the model says about each output after each prompt in ``contexts``.
 
     With several outputs the text between two answers is forced, and each answer is decoded by its own output, in
     turn, given the ones before. ``only`` leaves out the outputs after the last one that is wanted.
-
-    Raises:
-        DataError: If a column is missing, or a row does not fit into the model's context.
     """
-    contexts = model.prompts(table).ids
     wanted = {output.name for output in (model.outputs if only is None else only)}
     raws: dict[str, Raw] = {}
     answers: list[list[int]] = [[]] * len(contexts)
@@ -38,7 +32,7 @@ def predict_llm(
         literal = list(model.encoder.literals[place])
         if place or literal:
             contexts = _extended(contexts, [answer + literal for answer in answers])
-        read = _score if _is_scored(output) else _write
+        read = _score if is_scored(output) else _write
         raws[output.name], answers = read(model, place, output, contexts, generation)
     return {name: raw for name, raw in raws.items() if name in wanted}
 
@@ -48,7 +42,8 @@ def _extended(contexts: Ragged, more: Sequence[list[int]]) -> Ragged:
     return Ragged.from_rows([*context.tolist(), *tokens] for context, tokens in zip(contexts, more, strict=True))
 
 
-def _is_scored(output: OutputFeature) -> bool:
+def is_scored(output: OutputFeature) -> bool:
+    """Return whether every label gets a probability, instead of an answer being written."""
     decoder: Any = output.make_decoder("llm")
     return bool(output.labels) and not decoder.by_generation
 

@@ -32,7 +32,7 @@ class LlmRows:
         supervised: Tokens of each row that are learned, ``(rows,)``.
     """
 
-    def __init__(self, tokens: TokenStore) -> None:
+    def __init__(self, tokens: TokenStore | EncodedRows) -> None:
         self.tokens = tokens
         self.costs = tokens.ids.lengths
         self.supervised = count_supervised(tokens.roles)

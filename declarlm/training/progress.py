@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from declarlm.core import DeclarlmWarning
 from declarlm.core.terminal import console
 from declarlm.training.workload import Evaluation
 
@@ -131,6 +135,18 @@ class Lines:
         text = Text(str(report), no_wrap=True, overflow="ellipsis")
         line.add_row(*([bar, text] if self._screen.width >= len(text) + 22 else [text]))
         self._live.update(line, refresh=True)
+
+
+def tell(remarks: Iterable[str], progress: Progress | None) -> None:
+    """Show remarks where progress is shown; else warn of them, at the line that called this package."""
+    level, package = 1, __name__.partition(".")[0]
+    while sys._getframe(level).f_globals.get("__name__", "").partition(".")[0] == package:
+        level += 1
+    for remark in remarks:
+        if progress is not None:
+            progress.note(remark)
+        else:
+            warnings.warn(remark, DeclarlmWarning, stacklevel=level + 1)
 
 
 def duration(seconds: float) -> str:

@@ -249,3 +249,48 @@ def test_an_output_that_cannot_be_written_is_refused_first(run, inside):
     code, out, err = run("predict", "nowhere", "--dataset", "nothing.csv", "--output", "predictions.txt")
     assert (code, out) == (2, "")
     assert "Invalid value for --output: predictions.txt: no table format is named '.txt'" in err
+
+
+def test_predict_does_not_overwrite_the_rows_that_it_reads(run, inside, trained):
+    before = Path("people.csv").read_text()
+    Path("link.csv").symlink_to("people.csv")
+    Path("one.csv").write_text(before)
+    for dataset, output in [("people.csv", "./people.csv"), ("people.csv", "link.csv"), ("o*.csv", "one.csv")]:
+        code, out, err = run("predict", trained, "--dataset", dataset, "--output", output)
+        assert (code, out) == (2, "")
+        expected = f"{Path(output)} holds the rows that are read, which would be lost; name another file"
+        assert f"Invalid value for --output: {expected}" in " ".join(err.split())
+    assert Path("people.csv").read_text() == Path("one.csv").read_text() == before
+    assert run("predict", trained, "--dataset", "people.csv", "--output", "one.csv")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "place"),
+    [
+        ("/proc/p.csv", "/proc: No such file or directory"),
+        ("people.csv/p.csv", "people.csv: Not a directory"),
+        ("/proc/new/p.csv", "/proc: No such file or directory"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_refused_first(run, inside, output, place):
+    place = place if place.startswith("/") else f"{inside}/{place}"
+    for verb in ("predict", "evaluate"):
+        found = run(verb, "nowhere", "--dataset", "nothing.csv", "--output", output)
+        assert found == (6, "", f"{output} cannot be written: {place}\n")
+
+
+def test_rows_that_cannot_be_predicted_are_told_in_a_line(run, inside, trained):
+    from declarlm.data.tables import read_table
+
+    Path("new.csv").write_text("age,job\n30,clerk\nold,judge\n40,judge\n")
+    reason = (
+        "column 'age', row 1: 'old' is not a number; add \"old\" to preprocessing.missing_values or clean the column"
+    )
+    told = f"1 of 3 rows could not be predicted, the first one because {reason}\n"
+    code, out, err = run("predict", trained, "--dataset", "new.csv", "--json")
+    assert (code, err) == (0, told)
+    assert [row["rich_error"] for row in json.loads(out)] == [None, reason, None]
+    assert [row["rich_predictions"] is None for row in json.loads(out)] == [False, True, False]
+    found = run("predict", trained, "--dataset", "new.csv", "--output", "new.parquet", "--quiet")
+    assert found == (0, "", told)
+    assert read_table("new.parquet")["rich_error"].isna().tolist() == [True, False, True]
