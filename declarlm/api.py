@@ -140,14 +140,17 @@ class DeclarLM:
         judge = Validation(model, held_out, tables.validation, config, self._predict_raw, training=store)
         steps = plan_steps(config, len(store)).total if objective.trains else 0
         model.build(total_steps=steps, seed=self.config.seed, device=device)
+        remarks = [*parts.remarks(), *model.remarks(store, len(tables.train)), *judge.remarks]
+        for split, table in {"validation": tables.validation, "test": tables.test}.items():
+            found = model.overlong(objective.store(model, table), len(table)) if len(table) else []
+            remarks += [f"{split}: {remark}" for remark in found]
         if progress is not None:
-            for remark in [*parts.remarks(), *model.remarks(store, len(tables.train)), *judge.remarks]:
-                progress.note(remark)
+            tell(remarks, progress)
         is_new = run.status.state == "created"
         if is_new:
             run.write_config(self._given, self.config.dump())
             run.write_environment(device)
-            run.write_data(parts.record())
+            run.write_data({**parts.record(), "remarks": remarks})
             run.write_features(model.states())
         if not objective.trains:
             return

@@ -4,7 +4,7 @@
 ``config.yaml``           the config as given
 ``config.resolved.yaml``  the config with every default, which alone makes the run again
 ``environment.json``      versions of Python and of the packages, machine, device
-``data.json``             where the rows came from, their hashes and counts
+``data.json``             where the rows came from, hashes, counts, and what was cut
 ``features.json``         what the features learned from the training rows
 ``model/``                weights, tokenizer, prompt
 ``checkpoints/``          what training goes on from

@@ -113,6 +113,10 @@ class Model:
 
     def remarks(self, store: Any, num_rows: int) -> list[str]:
         """Return what a person should know before training; the table had ``num_rows``, the module is built."""
+        return self.overlong(store, num_rows)
+
+    def overlong(self, store: Any, num_rows: int) -> list[str]:
+        """Return what was left out to make the ``num_rows`` rows of a table fit, encoded with or without answers."""
         return []
 
     def learn_lengths(self, store: Any) -> None:

@@ -136,7 +136,7 @@ class Ecd(Model):
                 costs += encoder.costs(inputs[feature.name])
         return EcdStore(inputs, targets, np.maximum(costs, 1))
 
-    def remarks(self, store: EcdStore, num_rows: int) -> list[str]:
+    def overlong(self, store: EcdStore, num_rows: int) -> list[str]:
         found = []
         for feature in self.inputs:
             limit = self._encoder(feature.name).max_length

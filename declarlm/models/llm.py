@@ -230,11 +230,14 @@ class Llm(Model):
         plain = plain_encoder(self.backbone, name)
         return LlmRows(cached_tokens(self._cache_key(table, size), lambda: pieces(plain, name, texts, size)))
 
-    def remarks(self, store: LlmRows, num_rows: int) -> list[str]:
+    def overlong(self, store: LlmRows, num_rows: int) -> list[str]:
         cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)
         limit = f"{num_rows} rows are longer than {self.max_length} tokens"
         remarks = [f"{cut} of {limit}; text of their longest column was cut"] if cut else []
-        remarks += [f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else []
+        return remarks + ([f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else [])
+
+    def remarks(self, store: LlmRows, num_rows: int) -> list[str]:
+        remarks = self.overlong(store, num_rows)
         if self.sections.quantization is not None:
             remarks += doubt_about_the_bits(self.module.backbone, str(self.sections.base_model))
         return remarks + self._doubt_about_the_end()
