@@ -129,8 +129,10 @@ class DeclarLM:
 
     def _fit(self, run: Run, model: Model, parts: Parts, *, progress: Progress | None) -> None:
         """Take the model from sections to trained weights; each line is one arrow of the data flow."""
-        config, tables, device = self.config.trainer, parts.tables, self._device()
-        model.fit(tables.train, seed=self.config.seed, folder=run.directory / "base")
+        config, tables = self.config.trainer, parts.tables
+        model.learn(tables.train, *(table for table in (tables.validation, tables.test) if len(table)))
+        model.open(tables.train, seed=self.config.seed, folder=run.directory / "base")
+        device = self._device()
         for table in (tables.validation, tables.test):
             model.check_rows(table)
         objective = config.build()
@@ -141,11 +143,12 @@ class DeclarLM:
         steps = plan_steps(config, len(store)).total if objective.trains else 0
         model.build(total_steps=steps, seed=self.config.seed, device=device)
         remarks = [*parts.remarks(), *model.remarks(store, len(tables.train)), *judge.remarks]
+        overlong = model.overlong(store, len(tables.train))
         for split, table in {"validation": tables.validation, "test": tables.test}.items():
             found = model.overlong(objective.store(model, table), len(table)) if len(table) else []
-            remarks += [f"{split}: {remark}" for remark in found]
-        if progress is not None:
-            tell(remarks, progress)
+            overlong += [f"{split}: {remark}" for remark in found]
+        remarks = list(dict.fromkeys([*remarks, *overlong]))
+        tell(remarks if progress is not None else overlong, progress)
         is_new = run.status.state == "created"
         if is_new:
             run.write_config(self._given, self.config.dump())

@@ -41,16 +41,6 @@ OR_FINETUNE = "leave it out, or write trainer.type: finetune"
     ("config", "path", "message"),
     [
         (
-            llm(input_features=feature("text", max_sequence_length=9)),
-            "input_features[0].preprocessing.max_sequence_length",
-            UNREAD + "write preprocessing.global_max_sequence_length at the top of the config",
-        ),
-        (
-            llm(output_features=feature("text", max_sequence_length=9), input_features=[TEXT]),
-            "output_features[0].preprocessing.max_sequence_length",
-            UNREAD + "write generation.max_new_tokens at the top of the config",
-        ),
-        (
             llm(input_features=feature("text", cache_encoder_embeddings=True)),
             "input_features[0].preprocessing.cache_encoder_embeddings",
             UNREAD + "leave it out, there is no encoder",
@@ -218,11 +208,11 @@ output_features: [{name: label, type: category}]
 defaults:
   text:
     preprocessing:
-      max_sequence_length: 9
+      cache_encoder_embeddings: true
 """
     with pytest.raises(ConfigError) as error:
         load_config(parse_yaml(text).data)
-    with pytest.raises(ConfigError, match=r":7: input_features\[0\]\.preprocessing\.max_sequence_length: has no"):
+    with pytest.raises(ConfigError, match=r":7: input_features\[0\]\.preprocessing\.cache_encoder_embeddings: has no"):
         load_config(text)
     assert len(error.value.problems) == 1
 

@@ -117,6 +117,7 @@ def test_labels_that_became_rare_are_other_answers(llm):
     assert stored[0] != stored[1]
 
 
+@pytest.mark.filterwarnings("ignore::declarlm.DeclarlmWarning")
 def test_rows_that_cannot_fit_are_an_error_even_after_they_were_dropped(llm):
     long = ROWS.assign(color=["red " * 80 if row % 12 == 0 else "red" for row in range(len(ROWS))])
     changes = {"output_features": [{"name": "color", "type": "text"}]}

@@ -166,6 +166,7 @@ def test_all_weights_train_without_an_adapter(stories, rows, tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("ignore::declarlm.DeclarlmWarning")
 def test_a_model_from_scratch_learns_raw_text(rows, tmp_path):
     scratch = {
         "architecture": {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "context_length": 32},

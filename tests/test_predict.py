@@ -121,12 +121,15 @@ def test_predictions_are_also_written_to_a_file(ecd, tmp_path):
         ecd.predict(tmp_path / "rows.csv", output=tmp_path / "rows.csv")
 
 
-def test_cut_rows_are_recorded(llama, tmp_path):
+def test_cut_rows_are_told_and_recorded(llama, tmp_path):
     model = llm(llama, adapter={"type": "lora"}, trainer={"train_steps": 1, "batch_size": 4})
     long = ROWS.assign(note=["wine " * 200 if row in (1, 3) else "wine" for row in range(len(ROWS))])
-    run = model.train(long, validation=long.head(2), test=long.head(5), output=tmp_path)
+    with pytest.warns(DeclarlmWarning) as caught:
+        run = model.train(long, validation=long.head(2), test=long.head(5), output=tmp_path)
     cut = "rows are longer than 64 tokens; text of their longest column was cut"
     expected = [f"2 of 24 {cut}", f"validation: 1 of 2 {cut}", f"test: 2 of 5 {cut}"]
+    assert [str(warning.message) for warning in caught] == expected
+    assert caught[0].filename == __file__
     recorded = json.loads((run.directory / "data.json").read_text())["remarks"]
     assert [remark for remark in recorded if remark.endswith(cut)] == expected
     assert len(run.model.predict(long.head(3))) == 3

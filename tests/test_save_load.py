@@ -13,6 +13,8 @@ from small_bases import save_tiny_bert, save_tiny_llama
 from declarlm import DeclarLM
 from declarlm.config import REGISTRIES
 
+pytestmark = pytest.mark.filterwarnings("ignore::declarlm.DeclarlmWarning")
+
 COLORS, ANIMALS = ["red", "white", "brown"], ["dog", "pig", "fox", "cow"]
 ROWS = pd.DataFrame(
     [

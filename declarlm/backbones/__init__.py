@@ -2,6 +2,7 @@
 
 from declarlm.backbones.architecture import Architecture, from_scratch
 from declarlm.backbones.backbone import Backbone, open_backbone
+from declarlm.backbones.glance import Glance, glance_at
 from declarlm.backbones.quantization import Quantization
 
-__all__ = ["Architecture", "Backbone", "Quantization", "from_scratch", "open_backbone"]
+__all__ = ["Architecture", "Backbone", "Glance", "Quantization", "from_scratch", "glance_at", "open_backbone"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from declarlm.backbones.find import BASE_FILES, CODE_FILES, find_folder
+from declarlm.backbones.glance import CONTEXT_NAMES
 from declarlm.backbones.libraries import import_libraries, reason
 from declarlm.backbones.trust import check_base
 from declarlm.core import ModelError
@@ -116,9 +117,9 @@ def open_backbone(name: str, *, trust_remote_code: bool = False) -> Backbone:
         ModelError: If it cannot be found or is not a usable base.
         RefusedError: If its files are unsafe to open.
     """
-    import_libraries()
     folder = find_folder(name, (*BASE_FILES, *CODE_FILES) if trust_remote_code else BASE_FILES)
     check_base(folder, trust_remote_code=trust_remote_code)
+    import_libraries()
     config, tokenizer = _open(folder, trust_remote_code)
     pad_id, pad_source = _pad(tokenizer, config)
     return Backbone(
@@ -154,8 +155,7 @@ def _open(folder: Path, trust_remote_code: bool) -> tuple[PretrainedConfig, PreT
 
 def _context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
     text = config.get_text_config()
-    names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-    lengths = [value for name in names if isinstance(value := getattr(text, name, None), int) and value > 0][:1]
+    lengths = [value for name in CONTEXT_NAMES if isinstance(value := getattr(text, name, None), int) and value > 0][:1]
     if lengths and text.model_type in _SHIFTED_POSITIONS:
         lengths[0] -= (text.pad_token_id or 0) + 1
     # Tokenizers without a limit say 1e30.

@@ -62,11 +62,14 @@ def _starter() -> Path:
 
 
 def _hint(missing: Path) -> str:
-    """Return which folder beside the missing one has nearly its name."""
+    """Return which folder beside the missing one has nearly its name, or whether the starter is meant."""
     beside = missing.parent
     folders = [path.name for path in beside.iterdir() if path.is_dir()] if beside.is_dir() else []
-    close = get_close_matches(missing.name, folders, n=1)
-    return f" (did you mean {str(beside / close[0])!r}?)" if close else ""
+    names = {name: str(beside / name) for name in folders}
+    if len(missing.parts) == 1:
+        names["starter"] = "starter"
+    close = get_close_matches(missing.name, names, n=1)
+    return f" (did you mean {names[close[0]]!r}?)" if close else ""
 
 
 def _from_hub(name: str, repository: str, revision: str | None, files: Sequence[str], hint: str) -> Path:

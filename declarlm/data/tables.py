@@ -71,16 +71,18 @@ def read_table(
         raise DataError(f"{source} has no rows")
     if missing_values:
         arrays = {name: blank(cells, missing_values) for name, cells in arrays.items()}
-    return pd.DataFrame(arrays, index=pd.RangeIndex(num_rows) if index is None else index, copy=False)
+    table = pd.DataFrame(arrays, index=pd.RangeIndex(num_rows) if index is None else index, copy=False)
+    table.attrs["source"] = source  # what errors about its columns call it
+    return table
 
 
-def require_columns(table: pd.DataFrame, names: Iterable[str], source: str = "the table") -> None:
+def require_columns(table: pd.DataFrame, names: Iterable[str]) -> None:
     """Refuse a table that lacks a column.
 
     Raises:
         DataError: With every missing name and the nearest one that is there.
     """
-    require(list(table.columns), names, source)
+    require(list(table.columns), names, table.attrs.get("source", "the table"))
 
 
 def _read_memory(dataset: Any, keep: Collection[str] | None, source: str) -> Columns:
@@ -111,7 +113,10 @@ def _read_files(paths: list[Path], keep: Collection[str] | None) -> Columns:
     """Read files one below the other; all must have the columns of the first, in any order."""
     parts: list[Columns] = []
     for path in paths:
-        part = READERS[_format(path)](path, keep)
+        try:
+            part = READERS[_format(path)](path, keep)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
         if parts and part.keys() != parts[0].keys():
             given, expected = ", ".join(part), ", ".join(parts[0])
             raise DataError(f"{path} has the columns {given}, but {paths[0]} has {expected}")

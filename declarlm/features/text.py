@@ -36,7 +36,7 @@ class TextInputPreprocessing(Section):
         default=False,
     )
     max_sequence_length: int | None = param(
-        "Tokens of a cell that an encoder reads, words if it has no tokenizer; null keeps what it can take.",
+        "Tokens of a cell that a model reads, words if it has no tokenizer; null keeps what it can take.",
         default=None,
         min=1,
     )
@@ -56,10 +56,7 @@ class TextInput(InputFeature):
     emits = "text"
     default_encoder = "tf_idf"
     without_effect: ClassVar[Any] = {
-        "llm": {
-            "max_sequence_length": ("write preprocessing.global_max_sequence_length at the top of the config", ()),
-            "cache_encoder_embeddings": ("leave it out, there is no encoder", (False,)),
-        }
+        "llm": {"cache_encoder_embeddings": ("leave it out, there is no encoder", (False,))}
     }
 
     class Config(InputFeature.Config):
@@ -128,7 +125,9 @@ class TextOutputPreprocessing(Section):
     )
     fill_value: str = param("Answer of a row without one under fill_with_const.", default="")
     max_sequence_length: int | None = param(
-        "Tokens that an answer may have; null lets the model write until it stops.", default=None, min=1
+        "Tokens that an answer may have, in training and when it is written; null lets the model stop by itself.",
+        default=None,
+        min=1,
     )
 
 
@@ -140,9 +139,6 @@ class TextOutput(OutputFeature):
     """
 
     default_decoders: ClassVar[dict[str, str]] = {"llm": "text_extractor"}
-    without_effect: ClassVar[Any] = {
-        "llm": {"max_sequence_length": ("write generation.max_new_tokens at the top of the config", ())}
-    }
     default_loss = "next_token_softmax_cross_entropy"
 
     class Config(OutputFeature.Config):

@@ -32,7 +32,7 @@ class Store(Protocol):
 class Model:
     """Features that were fitted on the training rows, and the module that was built for them.
 
-    The order of the calls is ``fit``, ``encode``, ``build``; or ``restore`` alone for a saved model.
+    The order of the calls is ``learn``, ``open``, ``encode``, ``build``; or ``restore`` alone for a saved model.
 
     Attributes:
         inputs: The columns that are read.
@@ -46,6 +46,14 @@ class Model:
     module: nn.Module
     importance: Mapping[str, float]
 
+    def columns_read(self, table: pd.DataFrame) -> list[str]:
+        """Return the columns of a table that a prediction reads, whether they are there or not.
+
+        Raises:
+            ConfigError: If a template names something that is no column.
+        """
+        raise NotImplementedError
+
     def check_columns(self, table: pd.DataFrame) -> None:
         """Refuse a table that lacks a column that a prediction reads; needs neither tokenizer nor weights.
 
@@ -53,18 +61,34 @@ class Model:
             DataError: With every column that is missing.
             ConfigError: If a template names something that is no column.
         """
+        require_columns(table, self.columns_read(table))
+
+    def learn(self, train: pd.DataFrame, *held_out: pd.DataFrame) -> None:
+        """Learn from the training rows what the features must know, and refuse cells that would stop work later.
+
+        Loads neither torch nor a base, so that what is wrong with a table is told at once.
+
+        Raises:
+            DataError: With every missing column, or the column, the row and what is wrong with its cell.
+            ConfigError: If a template names something that is no column.
+        """
+        for table in (train, *held_out):
+            require_columns(table, [*self.columns_read(table), *(output.config.source for output in self.outputs)])
+        self.fit_features(train)
+        for table in held_out:
+            for output in self.outputs:
+                output.fill(output.read(table[output.config.source]))
+
+    def fit_features(self, train: pd.DataFrame) -> None:
+        """Fit the outputs and inputs on the training rows, all columns of which are there."""
         raise NotImplementedError
 
     def check_rows(self, table: pd.DataFrame) -> None:
-        """Refuse rows, other than those of ``fit``, that training or its tests would stumble over later.
+        """Refuse held-out rows that the opened model could not be judged on; ``learn`` has read their cells.
 
         Raises:
             DataError: With the column, the row and what is wrong with its cell.
         """
-        self.check_columns(table)
-        for output in self.outputs:
-            require_columns(table, [output.config.source])
-            output.fill(output.read(table[output.config.source]))
 
     def labelled(self, table: pd.DataFrame) -> np.ndarray[Any, Any]:
         """Return the numbers of the rows that can be judged: all but those that an output says to leave out.
@@ -83,7 +107,12 @@ class Model:
         return np.flatnonzero(kept)
 
     def fit(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
-        """Learn from the training rows what the features must know; no weights are loaded yet.
+        """Do all that comes before the weights, ``learn`` and ``open``, where no rows are held out."""
+        self.learn(table)
+        return self.open(table, seed=seed, folder=folder)
+
+    def open(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
+        """Open tokenizers and fit encoders, for features that have learned; no weights are loaded yet.
 
         Args:
             table: The training rows.
@@ -91,7 +120,7 @@ class Model:
             folder: Where a base that is made from scratch is kept until training ends.
 
         Raises:
-            DataError: If a column is missing or holds what its feature cannot read.
+            ModelError: If a base cannot be found or used.
         """
         raise NotImplementedError
 

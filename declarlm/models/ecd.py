@@ -79,27 +79,27 @@ class Ecd(Model):
         self._recent_vectors: dict[str, np.ndarray[Any, Any]] = {}
         self._leader = {feature.name: feature.config.tied or feature.name for feature in self.inputs}
 
-    def check_columns(self, table: pd.DataFrame) -> None:
-        require_columns(table, [feature.config.source for feature in self.inputs])
+    def columns_read(self, table: pd.DataFrame) -> list[str]:
+        return [feature.config.source for feature in self.inputs]
 
-    def check_rows(self, table: pd.DataFrame) -> None:
-        super().check_rows(table)
-        for feature in self.inputs:
-            feature.fill(feature.read(table[feature.config.source]))
+    def learn(self, train: pd.DataFrame, *held_out: pd.DataFrame) -> None:
+        super().learn(train, *held_out)
+        for table in held_out:
+            for feature in self.inputs:
+                feature.fill(feature.read(table[feature.config.source]))
 
-    def fit(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
-        import pandas as pd
-
-        require_columns(table, [feature.config.source for feature in (*self.inputs, *self.outputs)])
-        for name, group in self._groups():
-            columns = [table[feature.config.source] for feature in group]
-            together = pd.concat(columns, ignore_index=True).rename(columns[0].name) if len(group) > 1 else columns[0]
-            leader = group[0].fit(together)
+    def fit_features(self, train: pd.DataFrame) -> None:
+        for output in self.outputs:
+            output.fit(train[output.config.source])
+        for _, group in self._groups():
+            leader = group[0].fit(_together(train, group))
             for feature in group[1:]:
                 feature.state = leader.state
-            self.encoders[name] = leader.make_encoder().fit(leader.transform(together))
-        for output in self.outputs:
-            output.fit(table[output.config.source])
+
+    def open(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
+        for name, group in self._groups():
+            leader = group[0]
+            self.encoders[name] = leader.make_encoder().fit(leader.transform(_together(table, group)))
         return self._with_losses()
 
     def _groups(self) -> Iterator[tuple[str, list[InputFeature]]]:
@@ -292,3 +292,15 @@ class Ecd(Model):
         load_weights(self._own, folder / HEADS)
         self.module = self.module.to(device).eval()
         return self._with_losses()
+
+
+def _together(table: pd.DataFrame, group: Sequence[InputFeature]) -> pd.Series:
+    """Return the columns that share an encoder as one, the later ones below the first."""
+    import pandas as pd
+
+    columns: list[pd.Series] = [table[feature.config.source] for feature in group]
+    if len(columns) == 1:
+        return columns[0]
+    joined = pd.concat(columns, ignore_index=True)
+    joined.name = columns[0].name
+    return joined

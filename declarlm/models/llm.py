@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from declarlm.adapters.base import Adapter, BoundAdapter
 from declarlm.adapters.checks import check_learned
-from declarlm.backbones import Architecture, Backbone, Quantization, from_scratch, open_backbone
+from declarlm.backbones import Architecture, Backbone, Glance, Quantization, from_scratch, glance_at, open_backbone
 from declarlm.core import DataError, ModelError
 from declarlm.core.files import read_json, write_json
 from declarlm.data.fingerprint import fingerprint
@@ -21,8 +21,9 @@ from declarlm.features.base import InputFeature, OutputFeature
 from declarlm.features.cells import as_texts
 from declarlm.models.base import Model, part
 from declarlm.models.causal import build_causal, collate
+from declarlm.models.llm_cells import answers_of, most_tokens, rendered, unseen_tokens
 from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, check_separators, pieces, plain_encoder, without_dropped
-from declarlm.models.llm_weights import doubt_about_the_bits, load_base, score, weight_groups
+from declarlm.models.llm_weights import check_scores, doubt_about_the_bits, load_base, score, weight_groups
 from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
 from declarlm.prompts.prompt import compile_prompt
 
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
     from declarlm.layers.causal_model import CausalModel
 
 WEIGHTS, ADAPTER, PROMPT, GOLDEN = "weights", "adapter", "prompt.json", "golden.json"
-GOLDEN_ROWS, GOLDEN_TOLERANCE = 2, 0.02  # rows that a loaded model must score as the saved one did
+GOLDEN_ROWS = 2  # rows that a loaded model must score as the saved one did
 ROWS_VERSION = 2  # Raise it when the same table becomes other rows than before.
-ANSWER_TOKENS, NUMBER_TOKENS = 256, 24  # most tokens of an answer where no training row shows how long one is
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Llm(Model):
         self._is_new = False
         self._adapter: Adapter | None = sections.adapter.build() if sections.adapter is not None else None
 
-    def check_columns(self, table: pd.DataFrame) -> None:
+    def columns_read(self, table: pd.DataFrame) -> list[str]:
         columns = list(map(str, table.columns))
         compiled = compile_prompt(
             self.sections.prompt,
@@ -93,27 +93,40 @@ class Llm(Model):
             columns,
         )
         sources = {feature.name: feature.config.source for feature in self.inputs}
-        require_columns(table, [sources.get(name, name) for name in compiled.columns])
+        return [sources.get(name, name) for name in compiled.columns]
 
     def check_rows(self, table: pd.DataFrame) -> None:
-        super().check_rows(table)
         if self.outputs and len(table):
             self.encode(table)  # kept, so that it is no work done twice
 
-    def fit(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
-        self.check_columns(table)
-        require_columns(table, [output.config.source for output in self.outputs])
+    def fit_features(self, train: pd.DataFrame) -> None:
         for output in self.outputs:
-            output.fit(table[output.config.source])
+            output.fit(train[output.config.source])
         for feature in self.inputs:
-            if feature.config.source in table.columns:
-                feature.fit(table[feature.config.source])
+            if feature.config.source in train.columns:
+                feature.fit(train[feature.config.source])
+
+    def learn(self, train: pd.DataFrame, *held_out: pd.DataFrame) -> None:
+        super().learn(train, *held_out)
+        if self.sections.base_model is not None:
+            base = glance_at(self.sections.base_model)
+            for table in (train, *held_out):
+                self._check_answers(table, base)
+
+    def _check_answers(self, table: pd.DataFrame, base: Glance) -> None:
+        """Refuse texts that the base could never hold, before the libraries of models are loaded."""
+        for output in self.outputs:
+            if output.config.type == "text" and self.sections.overlong != "drop" and not most_tokens(output):
+                answers = output.answers(table[output.config.source])
+                base.check_lengths(answers, self.sections.max_length, output.config.source, table.index)
+
+    def open(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
         if self.sections.architecture is None:
             self.backbone = open_backbone(str(self.sections.base_model))
         elif (folder / "config.json").is_file():
             self.backbone = open_backbone(str(folder))
         else:
-            self.backbone = from_scratch(self.sections.architecture, self._texts(table), seed, folder)
+            self.backbone = from_scratch(self.sections.architecture, self._raw_texts(table), seed, folder)
         self._make_encoder(list(map(str, table.columns)))
         return self
 
@@ -129,7 +142,7 @@ class Llm(Model):
         for output in self.outputs:
             output.without_rows()
         self._make_encoder(columns)
-        wanted = self._room(0, _unseen_tokens)
+        wanted = self._room(0, unseen_tokens)
         self.reserve = wanted if self.max_length is None else min(wanted, self.max_length // 2)
         self.least = self.reserve
         return self
@@ -159,16 +172,14 @@ class Llm(Model):
         Raises:
             DataError: If a column is missing.
         """
-        features = {feature.name: feature for feature in self.inputs}
+        features, tokenizer = {feature.name: feature for feature in self.inputs}, self.backbone.tokenizer
         sources = {name: features[name].config.source if name in features else name for name in self.encoder.columns}
         require_columns(table, list(sources.values()))
-        rendered = {
-            name: features[name].render(table[source]) if name in features else as_texts(table[source]).tolist()
+        texts = {
+            name: rendered(features[name], table, tokenizer) if name in features else as_texts(table[source]).tolist()
             for name, source in sources.items()
         }
-        return [dict(zip(rendered, row, strict=True)) for row in zip(*rendered.values(), strict=True)] or [{}] * len(
-            table
-        )
+        return [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)] or [{}] * len(table)
 
     def encode(self, table: pd.DataFrame) -> LlmRows:
         """Return prompts with their answers; they are made once and then found by their content."""
@@ -183,7 +194,7 @@ class Llm(Model):
         return rows
 
     def _encode(self, table: pd.DataFrame) -> EncodedRows:
-        answers = [output.answers(table[output.config.source]) for output in self.outputs]
+        answers = [answers_of(output, table, self.backbone.tokenizer) for output in self.outputs]
         rows = [list(row) for row in zip(*answers, strict=True)]
         overlong = self.sections.overlong
         encoded = self.encoder.encode(self.cells(table), rows, row_labels=list(table.index), overlong=overlong)
@@ -213,7 +224,7 @@ class Llm(Model):
             self.cells(table), None, row_labels=list(table.index), reserve=self.reserve, least=self.least
         )
 
-    def _texts(self, table: pd.DataFrame) -> list[str]:
+    def _raw_texts(self, table: pd.DataFrame) -> list[str]:
         source = self.inputs[0].config.source
         require_columns(table, [source])
         return self.inputs[0].render(table[source])
@@ -226,7 +237,7 @@ class Llm(Model):
         size = min(filter(None, (length, self.max_length)), default=None)
         if size is None:
             raise ModelError("the base model states no context length; set trainer.sequence_length")
-        texts, name = self._texts(table), self.inputs[0].name
+        texts, name = self._raw_texts(table), self.inputs[0].name
         plain = plain_encoder(self.backbone, name)
         return LlmRows(cached_tokens(self._cache_key(table, size), lambda: pieces(plain, name, texts, size)))
 
@@ -356,16 +367,15 @@ class Llm(Model):
         if prompt != self.encoder.fingerprint():
             raise ModelError("rows would get other tokens than in training; install the version that trained the model")
         self._golden = golden["rows"]
-        for before, now in zip(golden["scores"], score(self.module, self._golden), strict=True):
-            if abs(before - now) > GOLDEN_TOLERANCE * abs(before) + 0.1:
-                raise ModelError(f"the loaded weights score a known row {now:.3f} instead of {before:.3f}")
+        check_scores(self.module, self._golden, golden["scores"])
 
     def max_new_tokens(self, output: OutputFeature, limit: int | str) -> int:
         """Return the most tokens that an answer may have: as asked, or a little more than training rows showed."""
         if isinstance(limit, int):
             return limit
         longest = self.answer_lengths.get(output.name)
-        return _unseen_tokens(output) if longest is None else longest + longest // 4 + 8
+        usual = unseen_tokens(output) if longest is None else longest + longest // 4 + 8
+        return min(usual, most_tokens(output) or usual)
 
     def context_for(self, place: int) -> int | None:
         """Return the most tokens with which output ``place`` leaves room for the outputs after it."""
@@ -376,11 +386,6 @@ class Llm(Model):
         """Return the most tokens that outputs from ``place`` on take; those without labels take ``unlabelled``."""
         answers = sum(self._longest_label(output) or unlabelled(output) for output in self.outputs[place:])
         return answers + sum(map(len, self.encoder.literals[place:]))
-
-
-def _unseen_tokens(output: OutputFeature) -> int:
-    """Return the most tokens of an answer where no training row shows how long one is."""
-    return NUMBER_TOKENS if output.config.type == "number" else ANSWER_TOKENS
 
 
 def _importance(output: OutputFeature) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from declarlm.backbones.quantization import quantized_share
+from declarlm.core import ModelError
 from declarlm.core.ragged import Ragged
 from declarlm.models.causal import collate
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from declarlm.backbones import Backbone, Quantization
     from declarlm.layers.causal_model import CausalModel
 
+GOLDEN_TOLERANCE = 0.02  # share by which the score of a known row may differ after loading
 FEW_BITS = 0.5  # share of quantized weights under which a person should know
 
 
@@ -59,3 +61,14 @@ def score(module: CausalModel, rows: list[list[int]]) -> list[float]:
     with torch.no_grad():
         batch = collate(module, ids, Ragged(ids.values >= 0, ids.offsets))
         return [float(row) for row in batch.by_row(module(batch))]
+
+
+def check_scores(module: CausalModel, rows: list[list[int]], expected: list[float]) -> None:
+    """Refuse weights that do not score known rows as those that were saved.
+
+    Raises:
+        ModelError: With the first score that is another.
+    """
+    for before, now in zip(expected, score(module, rows), strict=True):
+        if abs(before - now) > GOLDEN_TOLERANCE * abs(before) + 0.1:
+            raise ModelError(f"the loaded weights score a known row {now:.3f} instead of {before:.3f}")

@@ -12,6 +12,7 @@ from declarlm.core.ragged import Ragged
 from declarlm.features.cells import as_texts
 from declarlm.models.ecd import Ecd
 from declarlm.models.llm import Llm
+from declarlm.models.llm_cells import answers_of
 from declarlm.prompts import ANSWER, PROMPT
 from declarlm.prompts.rows import Span
 
@@ -125,7 +126,7 @@ def preview_rows(model: Model, table: pd.DataFrame, num_rows: int, *, seed: int)
 
 def _prompts(model: Llm, table: pd.DataFrame) -> list[Preview]:
     cells = model.cells(table)
-    columns = [output.answers(table[output.config.source]) for output in model.outputs]
+    columns = [answers_of(output, table, model.backbone.tokenizer) for output in model.outputs]
     answers = [list(row) for row in zip(*columns, strict=True)]
     encoded = model.encoder.encode(cells, answers, row_labels=list(table.index))
     previews = []

@@ -55,9 +55,7 @@ def _step(trainer: Trainer) -> None:
             raise RunError(f"before any training, the {name} on the longest rows is {number}; check these rows' values")
     if norm == 0:
         raise RunError("the loss on the longest rows gives no gradient to any trainable weight")
-    trainer.optimizer.step()
-    for hook in trainer.hooks:
-        hook.after_step(1)
+    trainer.update(1)
     trainer.optimizer.zero_grad()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from declarlm.core import RunError
 from declarlm.core.device import is_out_of_memory, release_memory
 from declarlm.core.errors import DivergedError, OutOfMemoryError
 from declarlm.training.batches import Order
-from declarlm.training.checkpoints import Checkpoints, trained_tensors
+from declarlm.training.checkpoints import Checkpoints, identity
 from declarlm.training.config import TrainerConfig, plan_steps
 from declarlm.training.fire_drill import fire_drill
 from declarlm.training.gradients import Gradients
@@ -107,7 +106,7 @@ class Trainer:
             directory / "checkpoints",
             module=module,
             hooks=hooks,
-            identity=self._identity(seed),
+            identity=identity(config.dump(), seed, self.steps.total, module, self.optimizer, workload.costs),
             warn=self.reporter.progress.note,
         )
         self._interrupts = Interrupts()
@@ -246,9 +245,7 @@ class Trainer:
         is_finite = math.isfinite(loss) and math.isfinite(norm)
         with self._interrupts.held():
             if is_finite:
-                self.optimizer.step()
-                for hook in self.hooks:
-                    hook.after_step(state.step + 1)
+                self.update(state.step + 1)
                 state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
             self.optimizer.zero_grad()
             state.step, state.failures = state.step + 1, 0 if is_finite else state.failures + 1
@@ -290,6 +287,24 @@ class Trainer:
             self.state.budget = min(self.state.budget, int(costs.max()) * len(rows)) // 2
             self.reporter.progress.note(f"memory ran out; a micro-batch is now {self.state.budget} tokens")
             self.random.restore(self.device)
+
+    def update(self, step: int) -> None:
+        """Change the weights by the gradients that were computed, as step number ``step``.
+
+        Raises:
+            OutOfMemoryError: If the optimizer's own numbers do not fit.
+        """
+        try:
+            self.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(
+                f"the state of optimizer {self.config.optimizer.type!r} does not fit into memory; write "
+                "trainer.optimizer: {type: paged_adamw_8bit}, or train an adapter"
+            ) from error
+        for hook in self.hooks:
+            hook.after_step(step)
 
     def _skipped(self, loss: float, norm: float) -> None:
         state = self.state
@@ -368,17 +383,3 @@ class Trainer:
         now = time.monotonic()
         self.state.seconds += now - self._counted_at
         self._counted_at = now
-
-    def _identity(self, seed: int) -> dict[str, Any]:
-        """Return what a checkpoint must share with a run that goes on from it."""
-        shapes = {name: list(tensor.shape) for name, tensor in trained_tensors(self.module).items()}
-        return {
-            "trainer": self.config.dump(),
-            "seed": seed,
-            "total_steps": self.total_steps,
-            "rows": self.workload.num_rows,
-            "tokens": int(self.workload.costs.sum()),
-            "order": zlib.crc32(self.workload.costs.tobytes()),
-            "learning_rates": [group["initial_lr"] for group in self.optimizer.param_groups],
-            "weights": zlib.crc32(repr(sorted(shapes.items())).encode()),
-        }

@@ -209,7 +209,7 @@ def test_evaluate_measures_and_writes_predictions(run, inside, trained):
     ("arguments", "code", "message"),
     [
         (["predict", "RUN", "--dataset", "peopel.csv"], 3, "there is no file peopel.csv (did you mean people.csv?)"),
-        (["predict", "RUN", "--dataset", "rich.csv"], 3, "the table: no column is named 'age', choose from: rich; "
+        (["predict", "RUN", "--dataset", "rich.csv"], 3, "rich.csv: no column is named 'age', choose from: rich; "
          "no column is named 'job', choose from: rich"),
         (["predict", "RUN", "--dataset", "people.csv", "--set", "seed=1"], 2, "--set seed=1: seed: no section or "
          "feature is named 'seed', choose from: generation"),
@@ -218,7 +218,7 @@ def test_evaluate_measures_and_writes_predictions(run, inside, trained):
         (["predict", "people.csv", "--dataset", "people.csv"], 1,
          "people.csv is a file; give the directory that training named"),
         (["evaluate", "RUN", "--dataset", "unlabelled.csv"], 3,
-         "the table: no column is named 'rich', choose from: age, job"),
+         "unlabelled.csv: no column is named 'rich', choose from: age, job"),
         (["predict", ".", "--dataset", "people.csv"], 1,
          ". is no run: it has no file STATUS; give the directory that training named"),
         (["resume", "RUN"], 1, "RUN is finished; there is nothing to resume"),

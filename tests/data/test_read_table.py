@@ -109,11 +109,14 @@ def test_columns_are_chosen_before_anything_else():
     )
 
 
-def test_a_missing_column_is_named_with_the_nearest_one():
+def test_a_missing_column_is_named_with_its_file_and_the_nearest_one(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("utterance\nhello\n")
+    table = read_table(path)
     with pytest.raises(DataError) as caught:
-        require_columns(pd.DataFrame({"utterance": []}), ["utterence"], "train.csv")
+        require_columns(table.iloc[:1], ["utterence"])
     assert str(caught.value) == (
-        "train.csv: no column is named 'utterence' (did you mean 'utterance'?), choose from: utterance"
+        f"{path}: no column is named 'utterence' (did you mean 'utterance'?), choose from: utterance"
     )
 
 

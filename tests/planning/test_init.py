@@ -111,6 +111,7 @@ def test_config_of_real_tables_trains(table, shared, tmp_path):
     assert target in result.metrics["test"]
 
 
+@pytest.mark.filterwarnings("ignore::declarlm.DeclarlmWarning")
 @pytest.mark.parametrize("target", ["output", "instruction"])
 def test_config_of_a_language_model_trains(target, shared, stories, tmp_path):
     path = shared / "data" / "gpteacher_code" / "train.jsonl"
@@ -119,7 +120,7 @@ def test_config_of_a_language_model_trains(target, shared, stories, tmp_path):
     assert f"base_model: {stories}" in text or f'base_model: "{stories}"' in text
     changes = {"trainer.train_steps": 2, "trainer.epochs": 1, "generation.max_new_tokens": 2}
     result = DeclarLM(text, overrides=changes).train(rows, output=tmp_path)
-    assert result.metrics["test"][target]["exact_match"] >= 0
+    assert result.metrics["test"][target]["perplexity"] > 1
 
 
 def test_a_named_base_model_predicts_labels_too():

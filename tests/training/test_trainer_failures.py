@@ -104,6 +104,17 @@ def test_a_row_that_does_not_fit_alone_is_an_error(tmp_path: Path):
     )
 
 
+def test_an_optimizer_that_does_not_fit_is_an_error_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trainer = make_trainer(tmp_path)
+    monkeypatch.setattr(trainer.optimizer, "step", lambda: torch.empty(2**50))
+    with pytest.raises(OutOfMemoryError) as caught:
+        list(trainer.fit())
+    assert str(caught.value) == (
+        "the state of optimizer 'adamw' does not fit into memory; write trainer.optimizer: "
+        "{type: paged_adamw_8bit}, or train an adapter"
+    )
+
+
 def test_an_allocation_that_the_host_refuses_counts_as_out_of_memory():
     from declarlm.core.device import is_out_of_memory
 
