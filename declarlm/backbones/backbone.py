@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from declarlm.backbones.find import BASE_FILES, CODE_FILES, find_folder
-from declarlm.backbones.glance import CONTEXT_NAMES
+from declarlm.backbones.glance import first_length
 from declarlm.backbones.libraries import import_libraries, reason
 from declarlm.backbones.trust import check_base
 from declarlm.core import ModelError
@@ -155,7 +155,8 @@ def _open(folder: Path, trust_remote_code: bool) -> tuple[PretrainedConfig, PreT
 
 def _context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
     text = config.get_text_config()
-    lengths = [value for name in CONTEXT_NAMES if isinstance(value := getattr(text, name, None), int) and value > 0][:1]
+    length = first_length(lambda name: getattr(text, name, None))
+    lengths = [] if length is None else [length]
     if lengths and text.model_type in _SHIFTED_POSITIONS:
         lengths[0] -= (text.pad_token_id or 0) + 1
     # Tokenizers without a limit say 1e30.

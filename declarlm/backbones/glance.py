@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import nlargest
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from declarlm.backbones.find import find_folder
 from declarlm.backbones.trust import check_base
-from declarlm.core import DataError
+from declarlm.prompts.rows import answer_too_long
 
 if TYPE_CHECKING:
     import pandas as pd
     from tokenizers import Tokenizer
 
-CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 _LOOKED_AT = 8  # answers, the longest by characters
 
 
@@ -62,13 +62,7 @@ class Glance:
         for row in sorted(nlargest(_LOOKED_AT, range(len(texts)), key=lambda row: len(texts[row]))):
             length = len(self.tokenizer.encode(texts[row], add_special_tokens=False).ids) + 1  # and the stop token
             if length > most:
-                raise DataError(
-                    f"the answer has {length} tokens, and {most} fit with its prompt; shorten it, raise "
-                    "preprocessing.global_max_sequence_length if the model allows it, or set "
-                    "preprocessing.overlong: drop",
-                    column=column,
-                    row=labels[row],
-                )
+                raise answer_too_long(length, most, column=column, row=labels[row])
 
 
 def glance_at(name: str) -> Glance:
@@ -84,11 +78,16 @@ def glance_at(name: str) -> Glance:
     return Glance(folder, min(filter(None, lengths), default=None))
 
 
+def first_length(get: Callable[[str], Any]) -> int | None:
+    """Return the context length of an architecture, whose values ``get`` gives by name; ``None`` if it names none."""
+    found = (get(name) for name in _CONTEXT_NAMES)
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
+
+
 def _context(config: Mapping[str, Any]) -> int | None:
     text = config.get("text_config")
     values = {**config, **text} if isinstance(text, Mapping) else config
-    found = (values.get(name) for name in CONTEXT_NAMES)
-    return next((value for value in found if isinstance(value, int) and value > 0), None)
+    return first_length(values.get)
 
 
 def _tokenizer_limit(folder: Path) -> int | None:

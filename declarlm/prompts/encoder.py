@@ -12,7 +12,7 @@ from declarlm.prompts.answers import Answers
 from declarlm.prompts.chat import Frame, chat_frame
 from declarlm.prompts.cutting import cut
 from declarlm.prompts.prompt import Prompt, compile_prompt
-from declarlm.prompts.rows import EncodedRows, Span, concatenated, encoded_rows
+from declarlm.prompts.rows import EncodedRows, Span, answer_too_long, concatenated, encoded_rows
 from declarlm.prompts.segments import Segment, cell_text
 from declarlm.prompts.tokenization import Place, Tokenization
 
@@ -291,12 +291,7 @@ class PromptEncoder:
     def _too_long(self, label: object, length: int, room: int, part: str) -> DataError:
         limit = self.context_length or 0
         if room <= 0:
-            return DataError(
-                f"the answer has {limit - room} tokens, and {limit} fit with its prompt; shorten it, raise "
-                "preprocessing.global_max_sequence_length if the model allows it, or set preprocessing.overlong: drop",
-                column=", ".join(self._outputs),
-                row=label,
-            )
+            return answer_too_long(limit - room, limit, column=", ".join(self._outputs), row=label)
         return DataError(
             f"the {part} has {length} tokens and its answer needs {limit - room}, together more than the {limit} that "
             "fit; shorten them, raise preprocessing.global_max_sequence_length if the model allows it, "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from declarlm.core import DataError
 from declarlm.core.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -113,4 +114,14 @@ def concatenated(blocks: Sequence[EncodedRows]) -> EncodedRows:
         Ragged(np.concatenate([block.fields.values for block in blocks]), ends),
         np.concatenate([block.num_cut for block in blocks]),
         np.concatenate([block.dropped for block in blocks]),
+    )
+
+
+def answer_too_long(length: int, limit: int, *, column: str, row: object) -> DataError:
+    """Return the error about an answer of ``length`` tokens that leaves no room in the ``limit`` of a row."""
+    return DataError(
+        f"the answer has {length} tokens, and {limit} fit with its prompt; shorten it, raise "
+        "preprocessing.global_max_sequence_length if the model allows it, or set preprocessing.overlong: drop",
+        column=column,
+        row=row,
     )
