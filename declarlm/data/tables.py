@@ -156,21 +156,32 @@ def _files(source: str) -> list[Path]:
     if source.startswith("hf://"):
         return _hub_files(source)
     path = Path(source).expanduser()
-    if path.is_file():
-        return [path]
+    if found := local_files(source):
+        return found
     if path.is_dir():
         raise DataError(f"{source} is a folder; name its files, for instance {path / '*.csv'}")
-    if set("*?[") & set(source):
-        matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-        found = sorted(match for match in matches if match.is_file() and not match.name.startswith("."))
-        if not found:
-            raise DataError(f"no file matches {source}")
-        return found
+    if _is_glob(source):
+        raise DataError(f"no file matches {source}")
     if not path.parent.is_dir():
         raise DataError(f"there is no file {source}: no folder {path.parent}")
     close = get_close_matches(path.name, [file.name for file in path.parent.iterdir()], n=1)
     hint = f" (did you mean {path.parent / close[0]}?)" if close else ""
     raise DataError(f"there is no file {source}{hint}")
+
+
+def local_files(source: str) -> list[Path]:
+    """Return the files of this machine that a path or a glob names, none if there are none."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir() or not _is_glob(source):
+        return []
+    matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    return sorted(match for match in matches if match.is_file() and not match.name.startswith("."))
+
+
+def _is_glob(source: str) -> bool:
+    return bool(set("*?[") & set(source))
 
 
 def _hub_files(address: str) -> list[Path]:

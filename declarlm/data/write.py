@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from declarlm.core import DataError
 from declarlm.core.errors import DiskError, choose_from
 from declarlm.core.files import atomic_file, finite
+from declarlm.data.tables import local_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,8 @@ def check_target(path: Path, dataset: Any = None) -> None:
         DiskError: If the file cannot be made.
     """
     output_format(path)
-    if path.exists() and any(source.samefile(path) for source in _sources(dataset)):
+    read = local_files(str(dataset)) if isinstance(dataset, str | Path) else []
+    if path.exists() and any(source.samefile(path) for source in read):
         raise DataError(f"{path} holds the rows that are read, which would be lost; name another file")
     folder = next(folder for folder in path.absolute().parents if folder.exists())  # what is missing is made
     try:
@@ -71,16 +73,6 @@ def check_target(path: Path, dataset: Any = None) -> None:
             pass
     except OSError as error:
         raise DiskError(f"{path} cannot be written: {folder}: {error.strerror}") from None
-
-
-def _sources(dataset: Any) -> list[Path]:
-    """Return the files that a dataset is read from, none if it is no path or glob."""
-    if not isinstance(dataset, str | Path):
-        return []
-    path = Path(dataset).expanduser()
-    if path.exists() or not set("*?[") & set(str(path)):
-        return [path] if path.is_file() else []
-    return [found for found in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if found.is_file()]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
