@@ -142,12 +142,13 @@ class DeclarLM:
         judge = Validation(model, held_out, tables.validation, config, self._predict_raw, training=store)
         steps = plan_steps(config, len(store)).total if objective.trains else 0
         model.build(total_steps=steps, seed=self.config.seed, device=device)
-        remarks = [*parts.remarks(), *model.remarks(store, len(tables.train)), *judge.remarks]
         overlong = model.overlong(store, len(tables.train))
-        for split, table in {"validation": tables.validation, "test": tables.test}.items():
-            found = model.overlong(objective.store(model, table), len(table)) if len(table) else []
-            overlong += [f"{split}: {remark}" for remark in found]
-        remarks = list(dict.fromkeys([*remarks, *overlong]))
+        if len(tables.validation):
+            overlong += [f"validation: {remark}" for remark in model.overlong(held_out, len(tables.validation))]
+        if len(tables.test):
+            tested = objective.store(model, tables.test)
+            overlong += [f"test: {remark}" for remark in model.overlong(tested, len(tables.test))]
+        remarks = [*parts.remarks(), *overlong, *model.remarks(), *judge.remarks]
         tell(remarks if progress is not None else overlong, progress)
         is_new = run.status.state == "created"
         if is_new:

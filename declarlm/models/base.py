@@ -140,9 +140,9 @@ class Model:
         """
         raise NotImplementedError
 
-    def remarks(self, store: Any, num_rows: int) -> list[str]:
-        """Return what a person should know before training; the table had ``num_rows``, the module is built."""
-        return self.overlong(store, num_rows)
+    def remarks(self) -> list[str]:
+        """Return what a person should know of the module that was built, before it is trained."""
+        return []
 
     def overlong(self, store: Any, num_rows: int) -> list[str]:
         """Return what was left out to make the ``num_rows`` rows of a table fit, encoded with or without answers."""

@@ -247,11 +247,10 @@ class Llm(Model):
         remarks = [f"{cut} of {limit}; text of their longest column was cut"] if cut else []
         return remarks + ([f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else [])
 
-    def remarks(self, store: LlmRows, num_rows: int) -> list[str]:
-        remarks = self.overlong(store, num_rows)
-        if self.sections.quantization is not None:
-            remarks += doubt_about_the_bits(self.module.backbone, str(self.sections.base_model))
-        return remarks + self._doubt_about_the_end()
+    def remarks(self) -> list[str]:
+        quantized = self.sections.quantization is not None
+        doubts = doubt_about_the_bits(self.module.backbone, str(self.sections.base_model)) if quantized else []
+        return doubts + self._doubt_about_the_end()
 
     def _doubt_about_the_end(self) -> list[str]:
         """Return a warning if answers are written freely and the base cannot tell their end from other tokens."""

@@ -206,8 +206,10 @@ def test_the_same_seed_makes_the_same_weights_and_disturbs_no_other_randomness()
 def test_rows_that_reach_the_length_of_an_encoder_are_counted():
     inputs = [{"name": "text", "type": "text", "encoder": "embed", "preprocessing": {"max_sequence_length": 5}}]
     model = fitted(inputs=inputs)
-    assert model.remarks(model.encode(TABLE), ROWS) == ["38 of 48 rows of 'text' reach 5 tokens; what is beyond is cut"]
-    assert fitted().remarks(model.encode(TABLE), ROWS) == []
+    assert model.overlong(model.encode(TABLE), ROWS) == [
+        "38 of 48 rows of 'text' reach 5 tokens; what is beyond is cut"
+    ]
+    assert fitted().overlong(model.encode(TABLE), ROWS) == []
 
 
 def test_a_missing_column_is_an_error():
