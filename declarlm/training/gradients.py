@@ -33,6 +33,9 @@ class Gradients:
         precision: Precision,
         device: torch.device,
     ) -> None:
+        from declarlm.layers.dropout import quicken_dropout
+
+        quicken_dropout(module)
         self.module, self.workload, self.hooks = module, workload, hooks
         self.clipping, self.precision, self.device = clipping, precision, device
         self.weights = [weight for weight in module.parameters() if weight.requires_grad]

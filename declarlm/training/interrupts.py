@@ -49,6 +49,15 @@ class Interrupts:
             self._is_pending = False
             raise KeyboardInterrupt
 
+    @contextmanager
+    def ignored(self) -> Iterator[None]:
+        """Let no signal end the block: it is what the first one asked for."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = self._is_pending = False
+
     def _handle(self, number: int, frame: Any) -> None:
         if not self._is_held:
             raise KeyboardInterrupt

@@ -198,8 +198,9 @@ class Trainer:
                 try:
                     yield
                 except KeyboardInterrupt:
-                    self.optimizer.zero_grad()
-                    self._save()
+                    with self._interrupts.ignored():
+                        self.optimizer.zero_grad()
+                        self._save()
                     raise StoppedError(
                         f"stopped after step {self.state.step} of {self.total_steps}, with a checkpoint written; "
                         f"go on with: declarlm resume {self.directory}"

@@ -42,16 +42,17 @@ def simple_answers(train: pd.DataFrame, test: pd.DataFrame, output: str) -> Answ
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neighbors import NearestNeighbors
 
     column = "text" if output == "family" else "body"
-    vectors = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
+    vectors = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2)
     fitted, asked = vectors.fit_transform(train[column]), vectors.transform(test[column])
-    is_label = output == "family"
-    model = LogisticRegression(C=10, max_iter=500) if is_label else KNeighborsClassifier(1, metric="cosine")
-    name = "TF-IDF + logistic regression" if is_label else "TF-IDF, nearest"
-    predicted = model.fit(fitted, train[output]).predict(asked)
-    return {"most frequent": [train[output].mode()[0]] * len(test), name: predicted.tolist()}
+    answers = {"most frequent": [train[output].mode()[0]] * len(test)}
+    if output == "family":
+        model = LogisticRegression(C=10, max_iter=500).fit(fitted, train[output])
+        return answers | {"TF-IDF + logistic regression": model.predict(asked).tolist()}
+    nearest = NearestNeighbors(n_neighbors=1, metric="cosine").fit(fitted).kneighbors(asked, return_distance=False)
+    return answers | {"TF-IDF, nearest": train[output].iloc[nearest[:, 0]].tolist()}
 
 
 def tune(rows: pd.DataFrame, output: str) -> tuple[Answers, Path]:

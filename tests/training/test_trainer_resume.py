@@ -7,8 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from small_run import Notes, make_trainer
+
+from declarlm.training.interrupts import StoppedError
 
 PROGRAM = Path(__file__).with_name("killed_run.py")
 
@@ -84,3 +88,24 @@ def test_a_real_adapter_resumes_after_sigkill_to_the_last_bit(tmp_path: Path, st
     assert [line for line in lines if line.startswith("ended")] == ["ended 0", "ended -9", "ended -9", "ended 0"]
     hashes = dict(line.split() for line in lines if not line.startswith("ended"))
     assert hashes["killed"] == hashes["whole"]
+
+
+def test_signals_while_the_checkpoint_of_the_first_is_written_change_nothing(tmp_path: Path):
+    class Impatient(Notes):
+        def step(self, report: Any) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    trainer = make_trainer(tmp_path, progress=Impatient())
+    save, saved = trainer.checkpoints.save, []
+
+    def save_slowly(*arguments: Any) -> None:
+        saved.append(trainer.state.step)
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(StoppedError, match="stopped after step 1 of"):
+        for _ in trainer.fit(begun=lambda: setattr(trainer.checkpoints, "save", save_slowly)):
+            pass
+    assert saved == [1]
+    assert max(trainer.checkpoints.steps()) == 1
