@@ -99,7 +99,10 @@ def _parsed(cell: Any) -> float:
     import pandas as pd
 
     if isinstance(cell, Real | Decimal):
-        return float(cell)
+        try:
+            return float(cell)
+        except OverflowError:  # A whole number may be longer than any float.
+            return math.inf
     return float(pd.to_numeric(cell, errors="coerce")) if isinstance(cell, str) else math.nan
 
 

@@ -52,6 +52,11 @@ def test_a_text_that_is_no_number_is_named_with_its_row_and_remedy(cell):
     )
 
 
+def test_a_whole_number_longer_than_any_float_is_named_with_its_row():
+    with pytest.raises(DataError, match="column 'x', row 1: 1000*0 is not a number"):
+        as_numbers(pd.Series([1, 10**400], name="x"))
+
+
 @pytest.mark.parametrize("column", [pd.Series([True, False]), pd.Series([1, True], dtype=object)])
 def test_true_is_no_number(column):
     with pytest.raises(DataError, match="True is not a number; use type: binary"):
