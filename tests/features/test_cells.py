@@ -53,7 +53,7 @@ def test_a_text_that_is_no_number_is_named_with_its_row_and_remedy(cell):
 
 
 def test_a_whole_number_longer_than_any_float_is_named_with_its_row():
-    with pytest.raises(DataError, match="column 'x', row 1: 1000*0 is not a number"):
+    with pytest.raises(DataError, match=r"column .x., row 1: 10{400} is not a number"):
         as_numbers(pd.Series([1, 10**400], name="x"))
 
 
