@@ -53,7 +53,8 @@ def test_files_that_choose_code_or_absurd_sizes_are_refused(file, changes, messa
 
 
 def test_a_leftover_flag_without_a_name_is_no_reason_to_refuse(copied):
-    open_backbone(str(copied({"_attn_implementation_autoset": True})))
+    folder = copied({"_attn_implementation_autoset": True})
+    assert open_backbone(str(folder)).folder == folder
 
 
 def test_pickled_weights_are_never_opened(copied):
@@ -142,4 +143,4 @@ def test_a_file_that_no_library_reads_is_left_alone(stories, tmp_path):
     folder = tmp_path / "base"
     shutil.copytree(stories, folder)
     (folder / "data_config.json").write_text('[{"name": "pairs"}]')
-    open_backbone(str(folder))
+    assert open_backbone(str(folder)).folder == folder
