@@ -301,18 +301,20 @@ def write(entries: dict[str, Any]) -> None:
     described = ", ".join(f"{key} {value}" for key, value in facts.items())
     page = ["# Quality", "", f"`make benchmark-quality`, {report['date']}: {described}.", ""]
     page += [
-        "| data, model | targets | held | measured | minutes | peak MB | commit |",
+        "| data, model | targets | held | measured | seconds in all | peak MB | commit |",
         "|---|---|---|---|---|---|---|",
     ]
     for entry in entries.values():
         metrics = entry["metrics"]
         shown_metrics = ", ".join(
-            f"{name} {value:.4g}" for name, value in metrics.items() if not name.endswith(("seconds", "megabytes"))
+            f"{name} {value:.4g}"
+            for name, value in metrics.items()
+            if name == "evaluate_seconds" or not name.endswith(("seconds", "megabytes"))
         )
         held = "<br>".join("yes" if holds else "**missed**" for holds in entry["targets"].values())
         page.append(
             f"| {entry['name']} | {'<br>'.join(entry['targets'])} | {held} | {shown_metrics} "
-            f"| {metrics['seconds'] / 60:.1f} | {metrics['peak_megabytes']:,} | {entry['commit']} |"
+            f"| {metrics['seconds']:,.0f} | {metrics['peak_megabytes']:,} | {entry['commit']} |"
         )
     page += ["", "## Commands", ""] + [f"    {line}" for entry in entries.values() for line in entry["commands"]]
     (RESULTS / "quality.md").write_text("\n".join(page) + "\n", encoding="utf-8")
