@@ -29,6 +29,7 @@ def fire_drill(trainer: Trainer, rehearse: Callable[[], object] | None) -> None:
         _step(trainer)
         if not _has_changed(trainer, before):
             raise RunError("a training step left every weight as it was; raise trainer.learning_rate")
+        _check_finite(trainer)
         del before
         if rehearse is not None:
             import torch
@@ -63,6 +64,15 @@ def _has_changed(trainer: Trainer, before: dict[str, torch.Tensor]) -> bool:
     import torch
 
     return any(not torch.equal(tensor, before[name]) for name, tensor in trained_tensors(trainer.module).items())
+
+
+def _check_finite(trainer: Trainer) -> None:
+    """Refuse a learning rate at which one step leaves no numbers."""
+    for name, tensor in trained_tensors(trainer.module).items():
+        if not tensor.isfinite().all():
+            rate = max(group["lr"] for group in trainer.optimizer.param_groups)
+            remedy = f"lower trainer.learning_rate ({rate:g})"
+            raise RunError(f"one training step makes weight {name} infinite or not a number; {remedy}")
 
 
 def _save_and_reload(trainer: Trainer, path: Path) -> None:
