@@ -243,11 +243,11 @@ class Sub(Strict):
 
 
 class Choice(Strict):
-    """A plugin's section, written as the plugin's name or as a mapping with the name under ``type``.
+    """A plugin's section, written as the plugin's name or as a mapping with the name under the registry's key.
 
     Attributes:
         registry: The plugins to choose from.
-        usual: Name of the plugin that a mapping without ``type`` means, if there is one.
+        usual: Name of the plugin that a mapping without that key means, if there is one.
         base: Section that the sections of all plugins extend.
     """
 
@@ -255,20 +255,21 @@ class Choice(Strict):
         super().__init__(**common)
         self.registry, self.usual, self.base = registry, usual, base
         article = "an" if registry.kind[0] in "aeiou" else "a"
-        self.expected = f"the name of {article} {registry.kind} or a mapping with it under 'type'"
+        self.expected = f"the name of {article} {registry.kind} or a mapping with it under {registry.key!r}"
         self.several = registry.plural
 
     def read(self, value: Any) -> Any:
         if not isinstance(value, str | Mapping):
             raise self.refuse(value)
-        parameters = {"type": value} if isinstance(value, str) else {"type": self.usual, **value}
-        name = parameters.pop("type")
+        key = self.registry.key
+        parameters = {key: value} if isinstance(value, str) else {key: self.usual, **value}
+        name = parameters.pop(key)
         try:
             if name is None:
                 raise DeclarlmError(f"is required, choose from: {', '.join(self.registry)}")
             plugin = self.registry[name]
         except DeclarlmError as error:
-            place = SCHEMA if isinstance(value, str) else "type"
+            place = SCHEMA if isinstance(value, str) else key
             raise ValidationError({place: [str(error)]}, valid_data=self._known(parameters)) from None  # type: ignore[arg-type]
         return plugin.Config.schema().load(parameters)
 
@@ -282,7 +283,7 @@ class Choice(Strict):
         return _Unreadable(**known)
 
     def plain(self, value: Any) -> Any:
-        return {"type": value.type, **value.dump()}
+        return {self.registry.key: value.type, **value.dump()}
 
 
 class Either(Strict):

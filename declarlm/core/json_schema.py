@@ -48,10 +48,12 @@ class _Definitions(dict[str, Any]):
         self.untyped = untyped
 
 
-def _object(section: type[Section], definitions: _Definitions, name: str | None = None) -> dict[str, Any]:
-    """Return the schema of a section, with its own ``name`` allowed under 'type' if it has one."""
+def _object(
+    section: type[Section], definitions: _Definitions, named: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the schema of a section; a plugin's own name is allowed under the key that ``named`` gives."""
     declared = section.schema().fields
-    properties = {"type": {"const": name}} if name else {}
+    properties: dict[str, Any] = {**(named or {})}
     properties |= {key: _parameter(key, field, definitions) for key, field in declared.items()}
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     required = [key for key, field in declared.items() if field.required]
@@ -101,36 +103,37 @@ def _present(field: fields.Field[Any], definitions: _Definitions, *, untyped: bo
 
 
 def _choice(field: Choice, definitions: _Definitions, *, untyped: bool) -> dict[str, Any]:
-    """Return a schema that looks at 'type' first, so that an editor complains about the one key that is wrong."""
+    """Return a schema that looks at the plugin's name first, so that an editor complains about the one wrong key."""
     plugins: Mapping[str, Any] = {name: field.registry[name] for name in field.registry}
-    kind = field.registry.kind.replace(" ", "_")
+    kind, key = field.registry.kind.replace(" ", "_"), field.registry.key
     references = {
-        name: _reference(f"{kind}.{name}", plugin.Config, definitions, name) for name, plugin in plugins.items()
+        name: _reference(f"{kind}.{name}", plugin.Config, definitions, {key: {"const": name}})
+        for name, plugin in plugins.items()
     }
     complete = [
         name for name in plugins if not any(field.required for field in plugins[name].Config.schema().fields.values())
     ]
     branches = [
-        {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": reference}
+        {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": reference}
         for name, reference in references.items()
     ]
-    mapping: dict[str, Any] = {"type": "object", "properties": {"type": {"enum": list(plugins)}}, "allOf": branches}
+    mapping: dict[str, Any] = {"type": "object", "properties": {key: {"enum": list(plugins)}}, "allOf": branches}
     if field.usual:
-        branches.append({"if": {"not": {"required": ["type"]}}, "then": references[field.usual]})
+        branches.append({"if": {"not": {"required": [key]}}, "then": references[field.usual]})
     elif untyped:
-        branches.append({"if": {"not": {"required": ["type"]}}, "then": {"anyOf": list(references.values())}})
+        branches.append({"if": {"not": {"required": [key]}}, "then": {"anyOf": list(references.values())}})
     else:
-        mapping["required"] = ["type"]
+        mapping["required"] = [key]
     return {"anyOf": [{"enum": complete}, mapping]} if complete else mapping
 
 
 def _reference(
-    name: str, section: type[Section], definitions: _Definitions, plugin: str | None = None
+    name: str, section: type[Section], definitions: _Definitions, named: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     name = name.removeprefix("declarlm.")
     if name not in definitions:
         definitions[name] = {}  # reserved first: a plugin may choose among its own kind
-        documented = section.plugin if plugin else section
+        documented = section.plugin if named else section
         summary = (getdoc(documented) or "").split("\n")[0]
-        definitions[name] = {"description": summary, **_object(section, definitions, plugin)}
+        definitions[name] = {"description": summary, **_object(section, definitions, named)}
     return {"$ref": f"#/definitions/{name}"}

@@ -35,10 +35,15 @@ class Registry(Generic[T]):
 
     Plugins are found on first use: the modules beside the base class, then what other installed packages list
     under an entry point group: ``declarlm.encoders``, ``declarlm.output_features``, ``declarlm.losses``.
+
+    Attributes:
+        kind: What one of them is called.
+        plural: What several are called.
+        key: The key of a config's mapping that names the plugin.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, package: str, key: str = "type") -> None:
+        self.kind, self.key = kind, key
         self.plural = kind + ("es" if kind.endswith("s") else "s")
         self._package = package
         self._plugins: dict[str, type[T]] = {}
