@@ -31,7 +31,7 @@ def _present(field: Any) -> st.SearchStrategy[Any]:
     match field:
         case Choice():
             return st.sampled_from(list(field.registry)).flatmap(
-                lambda name: sections(field.registry[name].Config, type=name)
+                lambda name: sections(field.registry[name].Config, **{field.registry.key: name})
             )
         case Either():
             return st.one_of([values(option) for option in field.options])

@@ -63,7 +63,12 @@ PLACES = {
     "optimizers": lambda part: llm(trainer={"optimizer": part}),
     "schedules": lambda part: ecd(trainer={"learning_rate_scheduler": part}),
     "splits": lambda part: ecd(preprocessing={"split": part}),
+    "searchers": lambda part: ecd(hyperopt={"parameters": SEARCHED, "search_alg": part}),
+    "executors": lambda part: ecd(hyperopt={"parameters": SEARCHED, "executor": part}),
+    "trial_schedulers": lambda part: ecd(hyperopt={"parameters": SEARCHED, "executor": {"scheduler": part}}),
 }
+STEPS = {"space": "quniform", "lower": 0.1, "upper": 0.4, "q": 0.1}  # which every searcher can search
+SEARCHED = {"trainer.learning_rate": STEPS, "combiner.dropout": STEPS}
 FEATURE_PARTS = {"encoders": "input_features", "decoders": "output_features", "losses": "output_features"}
 
 
@@ -81,7 +86,8 @@ def whole_configs(kind: str, part: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-PLUGINS = [(kind, name) for kind in REGISTRIES if kind != "metrics" for name in REGISTRIES[kind]]
+# Spaces must fit the parameter that they are for: see tests/hyperopt/test_section.py.
+PLUGINS = [(kind, name) for kind in REGISTRIES if kind not in ("metrics", "spaces") for name in REGISTRIES[kind]]
 
 
 @pytest.mark.parametrize(("kind", "name"), PLUGINS, ids=lambda part: part)

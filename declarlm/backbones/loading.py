@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.backbones.libraries import reason
 from declarlm.backbones.quantization import Quantization, keep_trainable, quantized_share
+from declarlm.backbones.sharing import weights_folder
 from declarlm.core import ConfigError, ModelError, OutOfMemoryError, Problem
 from declarlm.core.errors import choose_from
 
@@ -34,10 +35,12 @@ def load(
     precision = _dtype(dtype, place)
     settings = _settings(backbone, quantization, precision)
     model_class = _causal_class(backbone) if kind == "causal" else encoder_class(backbone)
+    converted = precision == torch.float32 and quantization is None
+    folder = weights_folder(backbone, kind) if converted else backbone.folder
     # No attention is named, so transformers takes torch's own, or its plain one: check_base refused any other choice.
     try:
         model, report = model_class.from_pretrained(
-            backbone.folder,
+            folder,
             config=backbone.config,
             dtype=precision,
             use_safetensors=True,

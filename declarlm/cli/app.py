@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from declarlm.cli import before, options, work
+from declarlm.cli import before, options, sweep, work
 from declarlm.cli.ludwig import translated
 from declarlm.cli.output import say
 from declarlm.core.errors import DeclarlmError
@@ -30,6 +30,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "list": before.list_plugins,
     "preview": before.preview,
     "train": work.train,
+    "hyperopt": sweep.hyperopt,
     "resume": work.resume,
     "evaluate": work.evaluate,
     "predict": work.predict,

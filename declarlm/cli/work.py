@@ -46,6 +46,8 @@ def train(
     if name is not None and not NAME.fullmatch(name):
         raise typer.BadParameter("use up to 64 of A-Z a-z 0-9 . _ - and no dot in front", param_hint="--name")
     model = make_model(config, options.changes(set_, seed=seed), device=device, quiet=quiet)
+    if model.config.hyperopt is not None and not quiet:
+        say(f"{config}: its hyperopt section is for declarlm hyperopt; this trains once, with the config's own values")
     named = name or re.sub(r"[^A-Za-z0-9_-]+", "_", config.stem)[:60] or "run"
     result = model.train(
         dataset, validation=validation, test=test, output=output, name=named, progress=_progress(quiet)

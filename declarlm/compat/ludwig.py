@@ -157,7 +157,6 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "preset": ("write encoder, combiner and trainer", (None,)),
     "is_multimodal": (f"{_LEAVE}, images are not read", (False,)),
     "trust_remote_code": (f"{_LEAVE}, a config never allows a model to run its own code", (False,)),
-    "hyperopt": ("train once for each value, with --set", (None, {})),
     "adapters": ("write one of them under adapter", (None,)),
     "backend.cache_dir": ("set the environment variable DECLARLM_CACHE", (None,)),
     "backend.processor": (_ONE_PROCESS, (None, {})),

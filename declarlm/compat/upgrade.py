@@ -8,6 +8,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from declarlm.compat import ludwig_hyperopt as of_hyperopt
 from declarlm.compat.ludwig import (
     ABSENT,
     DECIDING,
@@ -39,7 +40,8 @@ def upgrade(document: Document) -> Document:
     for pattern, target in RENAMED.items():
         for steps in tree.find(pattern):
             tree.move(steps, target)
-    for pattern, values in VALUES.items():
+    _sweep(tree)
+    for pattern, values in {**VALUES, **of_hyperopt.VALUES}.items():
         for steps in tree.find(pattern):
             tree.translate(steps, values)
     _stratify(tree)
@@ -62,11 +64,24 @@ def upgrade(document: Document) -> Document:
             value = tree.get(*steps)
             if isinstance(value, allowed) if isinstance(allowed, type) else _among(value, allowed):
                 tree.drop(steps, reason)
-    for pattern, (remedy, harmless) in ABSENT.items():
+    for pattern, (remedy, harmless) in {**ABSENT, **of_hyperopt.ABSENT}.items():
         for steps in tree.find_all(pattern):
             tree.refuse(steps, remedy, harmless)
     _plain_backend(tree)
     return tree.document()
+
+
+def _sweep(tree: _Tree) -> None:
+    """Drop an empty search, name the executor that a key implies, and refuse algorithms that there are not."""
+    if tree.get("hyperopt") == {}:
+        tree.drop(("hyperopt",), "it searches nothing")
+    executor = tree.get("hyperopt", "executor")
+    if isinstance(executor, dict) and "type" not in executor and any(key in executor for key in of_hyperopt.OF_RAY):
+        executor["type"] = "ray"
+    for pattern, (names, remedy) in of_hyperopt.UNKNOWN.items():
+        for steps in tree.find(pattern):
+            if tree.get(*steps) in names:
+                tree.problem(steps, f"Declarlm does not have {tree.pop(steps)!r}: {remedy}")
 
 
 class _Tree:

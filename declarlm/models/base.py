@@ -155,6 +155,9 @@ class Model:
         """Load or make the module; ``total_steps`` is the number of optimizer steps that will follow."""
         raise NotImplementedError
 
+    def share(self) -> None:
+        """Prepare what processes that train this model side by side can share, once, on the disk."""
+
     def restore(self, folder: Path, states: Mapping[str, Any], *, device: str) -> Self:
         """Load what ``save`` wrote, with what ``states`` gave then."""
         raise NotImplementedError

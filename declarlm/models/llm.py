@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from declarlm.adapters.base import Adapter, BoundAdapter
 from declarlm.adapters.checks import check_learned
 from declarlm.backbones import Architecture, Backbone, Glance, Quantization, from_scratch, glance_at, open_backbone
+from declarlm.backbones.sharing import share_weights
 from declarlm.core import DataError, ModelError
 from declarlm.core.files import read_json, write_json
 from declarlm.data.fingerprint import fingerprint
@@ -287,6 +288,10 @@ class Llm(Model):
             self._owns_weights = True
         self.module = build_causal(network.to(device))
         return self
+
+    def share(self) -> None:
+        if self.sections.base_model is not None and self._adapter is not None and self.sections.quantization is None:
+            share_weights(open_backbone(self.sections.base_model))
 
     def weights(self, store: LlmRows, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
         supervised = float(store.supervised[rows].sum())

@@ -89,6 +89,13 @@ class Quiet:
         pass
 
 
+class Silent(Quiet):
+    """Shows nothing; what must not be missed is read from the run."""
+
+    def note(self, text: str) -> None:
+        pass
+
+
 class Lines:
     """Shows a line now and then, for logs; in a terminal the last one is kept up to date."""
 

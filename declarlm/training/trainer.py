@@ -332,6 +332,7 @@ class Trainer:
             self._count_time()
             evaluation = Evaluation(
                 step=state.step,
+                total=self.total_steps,
                 epoch=state.step / self.steps.per_epoch,
                 training_loss=state.loss_sum / state.loss_steps if state.loss_steps else math.nan,
                 metrics=metrics,

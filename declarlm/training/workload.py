@@ -63,6 +63,7 @@ class Evaluation:
 
     Attributes:
         step: Optimizer steps made so far.
+        total: Optimizer steps in all, if nothing ends training early.
         epoch: Passes over the training rows made so far, with a fraction.
         training_loss: Mean loss of the steps since the last evaluation; NaN if all of them were skipped.
         metrics: What the evaluation measured, by name; empty without one.
@@ -71,6 +72,7 @@ class Evaluation:
     """
 
     step: int
+    total: int
     epoch: float
     training_loss: float
     metrics: Mapping[str, float]

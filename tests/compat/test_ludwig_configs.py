@@ -233,8 +233,13 @@ def test_every_reading_is_noted():
     ("config", "message"),
     [
         (
-            "hyperopt: {metric: loss}",
-            "hyperopt: a Ludwig key that Declarlm does not have: train once for each value, with --set",
+            "hyperopt: {search_alg: {type: bohb}}",
+            "hyperopt.search_alg.type: Declarlm does not have 'bohb': write random, grid, tpe or cmaes",
+        ),
+        (
+            "hyperopt: {executor: {scheduler: {type: asha, brackets: 3}}}",
+            "hyperopt.executor.scheduler.brackets: a Ludwig key that Declarlm does not have: write scheduler.type: "
+            "hyperband",
         ),
         (
             "trainer: {bucketing_field: text}",

@@ -219,3 +219,41 @@ def test_features_take_the_defaults_of_their_type():
 def test_old_encoder_keeps_its_parameters():
     encoder = load_config(OLD_BERT).input_features[0].encoder
     assert (encoder.type, encoder.reduce_output, encoder.trainable) == ("bert", "cls_pooled", False)
+
+
+HYPEROPT = """
+model_type: llm
+base_model: facebook/opt-350m
+input_features: [{name: review, type: text}]
+output_features: [{name: label, type: category}]
+adapter: {type: lora}
+trainer: {type: finetune, epochs: 3}
+hyperopt:
+  goal: maximize
+  metric: accuracy
+  output_feature: label
+  split: validation
+  eval_split: validation
+  parameters:
+    trainer.learning_rate: {space: loguniform, lower: 0.00001, upper: 0.001, base: 10}
+    adapter.r: {space: choice, categories: [8, 16, 32]}
+    adapter.alpha: {space: choice, categories: [16, 32]}
+    adapter.dropout: {space: uniform, lower: 0, upper: 0.2}
+  search_alg: {type: optuna}
+  executor:
+    num_samples: 8
+    max_concurrent_trials: 2
+    time_budget_s: 7200
+    gpu_resources_per_trial: 1
+    trial_driver_resources: {CPU: 1, GPU: 0}
+    scheduler: {type: async_hyperband, time_attr: time_total_s, max_t: 3600, grace_period: 72, reduction_factor: 5}
+"""
+
+
+def test_a_search_of_ludwig_is_the_same_search():
+    hyperopt = load_config(HYPEROPT).hyperopt
+    assert (hyperopt.search_alg.type, hyperopt.executor.type, hyperopt.executor.num_samples) == ("tpe", "ray", 8)
+    assert hyperopt.executor.gpu_resources_per_trial == 1
+    scheduler = hyperopt.executor.scheduler
+    assert (scheduler.type, scheduler.time_attr, scheduler.grace_period) == ("asha", "time_total_s", 72)
+    assert list(hyperopt.parameters) == ["trainer.learning_rate", "adapter.r", "adapter.alpha", "adapter.dropout"]

@@ -22,7 +22,7 @@ def report(step: int) -> StepReport:
 
 
 EVALUATION = Evaluation(
-    step=100, epoch=1.0, training_loss=1.2, metrics={"intent.accuracy": 0.9}, is_best=True, seconds=3.0
+    step=100, total=300, epoch=1.0, training_loss=1.2, metrics={"intent.accuracy": 0.9}, is_best=True, seconds=3.0
 )
 TEXT = "step 1/300  epoch 0.01  loss 1.2346  lr 1.00e-04  12,346 tokens/s  3m20s left  1.2 GB"
 

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from declarlm.config import LlmConfig, ModelConfig, read_config
-from declarlm.core import ConfigError, DataError, Problem, RunError
+from declarlm.api.training import Metrics, Work, conclude, fit
+from declarlm.config import LlmConfig, ModelConfig, completed, read_written
+from declarlm.core import ConfigError, Problem, RunError
 from declarlm.core.device import check_device, find_device
 from declarlm.core.files import atomic_folder
-from declarlm.data.parts import Parts, read_parts
+from declarlm.data.parts import read_parts
 from declarlm.data.split import Tables, back_test, k_folds
 from declarlm.data.tables import read_table
 from declarlm.data.write import check_target, write_table
-from declarlm.evaluation import EvaluationResult, Validation, mean_losses, measure
+from declarlm.evaluation import EvaluationResult, mean_losses, measure
 from declarlm.inference.generation import Generation
 from declarlm.inference.predictor import predict_rows, predict_table, prediction_table
-from declarlm.objectives import Supervised
 from declarlm.planning.preview import Previews, preview_rows
-from declarlm.run import Card, Run, create_run, open_run, resume_run
-from declarlm.training import Trainer, plan_steps
+from declarlm.run import Run, create_run, open_run, resume_run
 from declarlm.training.progress import tell
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from declarlm.api.sweeping import HyperoptResult
+    from declarlm.hyperopt.sweep import Watcher
     from declarlm.models.base import Model
     from declarlm.models.llm import Llm
     from declarlm.training.progress import Progress
-
-Metrics = dict[str, dict[str, dict[str, float]]]
+    from declarlm.training.workload import Evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +62,8 @@ class DeclarLM:
 
     Attributes:
         config: The config, valid and complete.
-        document: The config as it was written, with what was understood of old spellings.
+        written: The config as it was written, in today's spelling, overridden.
+        document: The same, complete.
 
     Raises:
         ConfigError: With everything that is wrong with the config.
@@ -76,7 +76,8 @@ class DeclarLM:
         overrides: Mapping[str, Any] | Iterable[str] | None = None,
         device: str | None = None,
     ) -> None:
-        self.document = read_config(config, overrides)
+        self.written = read_written(config, overrides)
+        self.document = completed(self.written)
         self.config = ModelConfig.load(self.document.data, source=self.document, problems=self.document.problems)
         check_device(device)
         self.device = device
@@ -110,6 +111,37 @@ class DeclarLM:
             ModelError: If the base model cannot be used.
             RunError: If training diverges, is interrupted, or cannot be resumed.
         """
+        steps = self.steps(
+            dataset,
+            validation=validation,
+            test=test,
+            output=output,
+            name=name,
+            resume=resume,
+            progress=progress,
+        )
+        while True:
+            try:
+                next(steps)  # The trainer shows and saves each evaluation; nothing is to be decided here.
+            except StopIteration as end:
+                result: TrainResult = end.value
+                return result
+
+    def steps(
+        self,
+        dataset: Any,
+        *,
+        validation: Any = None,
+        test: Any = None,
+        output: str | Path = "runs",
+        name: str | None = None,
+        resume: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Generator[Evaluation, None, TrainResult]:
+        """Train as ``train`` does, yield after each evaluation, and return what ``train`` returns.
+
+        Who stops asking for more, and closes the generator, leaves a run that can go on.
+        """
         model = self.config.build()
         parts = read_parts(
             *(dataset, validation, test),
@@ -122,74 +154,46 @@ class DeclarLM:
             if resume:
                 run.check_config(self.config.dump())
                 run.check_sources(parts.sources)
-            self._fit(run, model, parts, progress=progress)
+            work = Work(self.config, self._given, model, parts, run, self._device, self._predict_raw, progress)
+            yield from fit(work)
             self._model = model
-            metrics = self._conclude(run, parts)
+            metrics = conclude(work, lambda table: self._evaluate(table).metrics)
         return TrainResult(run.directory, metrics, run.history(), self)
 
-    def _fit(self, run: Run, model: Model, parts: Parts, *, progress: Progress | None) -> None:
-        """Take the model from sections to trained weights; each line is one arrow of the data flow."""
-        config, tables = self.config.trainer, parts.tables
-        model.learn(tables.train, *(table for table in (tables.validation, tables.test) if len(table)))
-        model.open(tables.train, seed=self.config.seed, folder=run.directory / "base")
-        device = self._device()
-        for table in (tables.validation, tables.test):
-            model.check_rows(table)
-        objective = config.build()
-        store = objective.store(model, tables.train)
-        model.learn_lengths(store)
-        held_out = objective.store(model, tables.validation) if len(tables.validation) else store
-        judge = Validation(model, held_out, tables.validation, config, self._predict_raw, training=store)
-        steps = plan_steps(config, len(store)).total if objective.trains else 0
-        model.build(total_steps=steps, seed=self.config.seed, device=device)
-        overlong = model.overlong(store, len(tables.train))
-        if len(tables.validation):
-            overlong += [f"validation: {remark}" for remark in model.overlong(held_out, len(tables.validation))]
-        if len(tables.test):
-            tested = objective.store(model, tables.test)
-            overlong += [f"test: {remark}" for remark in model.overlong(tested, len(tables.test))]
-        remarks = [*parts.remarks(), *overlong, *model.remarks(), *judge.remarks]
-        tell(remarks if progress is not None else overlong, progress)
-        is_new = run.status.state == "created"
-        if is_new:
-            run.write_config(self._given, self.config.dump())
-            run.write_environment(device)
-            run.write_data({**parts.record(), "remarks": remarks})
-            run.write_features(model.states())
-        if not objective.trains:
-            return
-        trainer = Trainer(
-            config,
-            model.module,
-            Supervised(model, store),
-            parameter_groups=model.parameter_groups(config.learning_rate),
-            evaluate=judge if len(tables.validation) else None,
-            goal=judge.goal,
-            metric=judge.metric,
-            directory=run.directory,
-            seed=self.config.seed,
-            device=device,
-            hooks=model.hooks(),
-            progress=progress,
-        )
-        if is_new:
-            trainer.fire_drill(judge.rehearse if trainer.evaluate is not None else None)
-        begun = not is_new or bool(trainer.checkpoints.steps())
-        for _ in trainer.fit(resume=begun, begun=lambda: run.mark("training")):
-            pass  # The trainer shows and saves each evaluation; nothing is to be decided here.
+    def hyperopt(
+        self,
+        dataset: Any,
+        *,
+        validation: Any = None,
+        test: Any = None,
+        output: str | Path = "runs",
+        name: str | None = None,
+        resume: str | Path | None = None,
+        watcher: Watcher | None = None,
+    ) -> HyperoptResult:
+        """Search the best values of parameters, as the section ``hyperopt`` says; this model itself stays untrained.
 
-    def _conclude(self, run: Run, parts: Parts) -> Metrics:
-        """Save the model, judge it on the rows that it was not trained on, and write both down."""
-        model = self._ready()
-        with atomic_folder(run.model) as folder:
-            model.save(folder)
-        rmtree(run.directory / "base", ignore_errors=True)
-        tables = {"validation": parts.tables.validation, "test": parts.tables.test}
-        metrics = {split: self._evaluate(table).metrics for split, table in tables.items() if len(table)}
-        run.write_results(metrics)
-        run.write_card(self._card(run, parts, metrics))
-        run.mark("finished")
-        return metrics
+        Args:
+            dataset: As for ``train``.
+            validation: Rows on which trials are compared; by default a part of ``dataset``.
+            test: As for ``train``.
+            output: Folder in which the sweep gets a folder of its own.
+            name: Name of that folder, a number is added if it is taken.
+            resume: Folder of a sweep that was interrupted, to go on with it.
+            watcher: Who looks on while it runs.
+
+        Raises:
+            ConfigError: If there is no section ``hyperopt``, or a sample is no valid config.
+            DataError: If the dataset does not hold what the config says; nothing is left behind then.
+            RunError: If the sweep is interrupted or cannot be resumed.
+            SweepError: If no trial has a result.
+        """
+        from declarlm.api.sweeping import begin_sweep, resume_sweep
+
+        rows = {"dataset": dataset, "validation": validation, "test": test}
+        if resume is not None:
+            return resume_sweep(resume, **rows, device=self.device, watcher=watcher)
+        return begin_sweep(self, rows, output=Path(output), name=name or "sweep", watcher=watcher)
 
     def predict(
         self, dataset: Any, *, generation: Mapping[str, Any] | None = None, output: str | Path | None = None
@@ -349,49 +353,3 @@ class DeclarLM:
             yield
         except ConfigError as error:
             raise (ConfigError(self.document, error.problems) if error.source == "config" else error) from None
-
-    def _card(self, run: Run, parts: Parts, metrics: Metrics) -> Card:
-        return Card(
-            name=run.name,
-            base_model=self.config.base_model if isinstance(self.config, LlmConfig) else None,
-            inputs=[feature.name for feature in self.config.input_features],
-            outputs=[feature.name for feature in self.config.output_features],
-            rows=parts.record()["rows"],
-            metrics=metrics,
-        )
-
-
-def resume_training(
-    directory: str | Path,
-    *,
-    dataset: Any = None,
-    validation: Any = None,
-    test: Any = None,
-    device: str | None = None,
-    progress: Progress | None = None,
-) -> TrainResult:
-    """Go on with a training that was interrupted, on the same rows.
-
-    Args:
-        directory: The run directory.
-        dataset: The same rows, if they are not where they were.
-        validation: Likewise for a validation set of its own.
-        test: Likewise for a test set of its own.
-        device: As for ``DeclarLM``.
-        progress: Where steps and evaluations are shown.
-
-    Raises:
-        DataError: If the rows cannot be found, or are others than those that training began with.
-        RunError: If the directory is no run, or nothing is left to do in it.
-    """
-    run = open_run(Path(directory))
-    run.check_resumable()
-    sources = run.read("data")["sources"]
-    given = {"dataset": dataset, "validation": validation, "test": test}
-    for role, source in sources.items():
-        if given[role] is None:
-            if source["path"] is None:
-                raise DataError(f"the {role} rows of {run.directory} were a table in memory; give them again")
-            given[role] = source["path"]
-    model = DeclarLM(run.directory / "config.resolved.yaml", device=device)
-    return model.train(**given, resume=directory, progress=progress)

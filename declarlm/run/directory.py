@@ -31,8 +31,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-import yaml
-
 from declarlm.core import DataError, RunError
 from declarlm.core.document import differences
 from declarlm.core.errors import DiskError
@@ -46,12 +44,14 @@ from declarlm.core.files import (
     write_json,
     write_text,
 )
-from declarlm.core.strict_yaml import read_yaml, scalar
+from declarlm.core.strict_yaml import read_yaml
+from declarlm.core.yaml_text import yaml_text
+from declarlm.run.card import Card
 
 if TYPE_CHECKING:
     import pandas as pd
 
-State = Literal["created", "training", "finished", "failed", "interrupted"]
+State = Literal["created", "training", "finished", "failed", "interrupted", "stopped"]
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 PACKAGES = (
@@ -66,8 +66,8 @@ class Status:
     """What became of a run.
 
     Attributes:
-        state: ``created`` before the first step, then ``training``, then one of the three ends. A run that was
-            killed stays ``training``.
+        state: ``created`` before the first step, then ``training``, then one of the four ends; ``stopped`` if who
+            asked for the training wanted no more of it. A run that was killed stays ``training``.
         message: Why it ended, if not well.
     """
 
@@ -116,8 +116,8 @@ class Run:
 
     def write_config(self, given: str | Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
         """Write the config as given, text or data, and as resolved."""
-        write_text(self.directory / "config.yaml", given if isinstance(given, str) else _yaml(given))
-        write_text(self.directory / "config.resolved.yaml", _yaml(resolved))
+        write_text(self.directory / "config.yaml", given if isinstance(given, str) else yaml_text(given))
+        write_text(self.directory / "config.resolved.yaml", yaml_text(resolved))
 
     def write_environment(self, device: str) -> None:
         """Write what the run depends on beside config and data; no names of users or machines."""
@@ -160,11 +160,15 @@ class Run:
         """Return the lines of ``metrics.jsonl``."""
         return read_json_lines(self.directory / "metrics.jsonl")
 
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Return what each evaluation during training found."""
+        return [line for line in self.metrics() if line["kind"] == "evaluation"]
+
     def history(self) -> pd.DataFrame:
         """Return one row for each evaluation during training."""
         import pandas as pd
 
-        return pd.json_normalize([line for line in self.metrics() if line["kind"] == "evaluation"])
+        return pd.json_normalize(self.evaluations())
 
     def check_resumable(self) -> None:
         """Check that there is training left to do here.
@@ -223,52 +227,6 @@ class Run:
             raise RunError(f"{self.model} holds {added[0]}, which was not saved with it; remove that file")
 
 
-@dataclass(frozen=True)
-class Card:
-    """What a model card says.
-
-    Attributes:
-        name: The run's name.
-        base_model: Hugging Face id of the base, or none for a model from scratch.
-        inputs: Columns that the model reads.
-        outputs: Columns that it predicts.
-        rows: Number of rows by split.
-        metrics: Results by split, feature and metric.
-        notes: Sentences on data, limits and use.
-    """
-
-    name: str
-    base_model: str | None
-    inputs: list[str]
-    outputs: list[str]
-    rows: Mapping[str, int]
-    metrics: Mapping[str, Mapping[str, Mapping[str, float]]]
-    notes: tuple[str, ...] = ()
-
-    def text(self) -> str:
-        """Return the card as Markdown, with the header that Hugging Face reads."""
-        header: dict[str, Any] = {"library_name": "declarlm", "tags": ["declarlm"]}
-        if self.base_model is not None:
-            header["base_model"] = self.base_model
-        results = [
-            f"| {split} | {_cell(feature)} | {metric} | {value:.4g} |"
-            for split, features in self.metrics.items()
-            for feature, metrics in features.items()
-            for metric, value in metrics.items()
-        ]
-        counts = ", ".join(f"{count} {split}" for split, count in self.rows.items())
-        base = f", tuned from {_code(self.base_model)}" if self.base_model is not None else ""
-        lines = [
-            f"---\n{_yaml(header)}---\n\n# {self.name}\n",
-            f"Predicts {_codes(self.outputs)} from {_codes(self.inputs)}{base}. Rows: {counts}.\n",
-            *(f"{note}\n" for note in self.notes),
-            *(["| split | output | metric | value |", "| --- | --- | --- | --- |", *results, ""] if results else []),
-            "```python\nfrom declarlm import DeclarLM\n",
-            f'predictions = DeclarLM.load("{self.name}").predict(rows)\n```\n',
-        ]
-        return "\n".join(lines)
-
-
 @contextmanager
 def create_run(output: Path, name: str) -> Iterator[Run]:
     """Make ``output/name``, or ``name_2`` and so on if that exists, and hold its lock for the block.
@@ -280,7 +238,7 @@ def create_run(output: Path, name: str) -> Iterator[Run]:
     """
     _check_name(name)
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
-    run = Run(_make_folder(output, name))
+    run = Run(make_folder(output, name))
     try:
         with _working(run):
             run.mark("created")
@@ -330,12 +288,19 @@ def _working(run: Run) -> Iterator[None]:
             yield
         except BaseException as error:
             if run.status.state == "training":
-                stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == INTERRUPTED
-                run.mark("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
+                run.mark(_end_by(error), "" if isinstance(error, GeneratorExit) else f"{type(error).__name__}: {error}")
             raise
 
 
-def _make_folder(output: Path, name: str) -> Path:
+def _end_by(error: BaseException) -> State:
+    """Return what became of a run that an error ended; who asks a generator for no more closes it."""
+    if isinstance(error, GeneratorExit):
+        return "stopped"
+    interrupted = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == INTERRUPTED
+    return "interrupted" if interrupted else "failed"
+
+
+def make_folder(output: Path, name: str) -> Path:
     """Make the first of ``name``, ``name_2``, ... that is free; two processes never get the same one."""
     for number in count(1):
         folder = output / (name if number == 1 else f"{name}_{number}")
@@ -360,31 +325,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that the strict reader would take for something else: PyYAML leaves ``1e3`` bare."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if scalar(text) == text else '"')
-
-
-_Dumper.add_representer(str, _represent_text)
-
-
-def _yaml(data: Mapping[str, Any]) -> str:
-    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def _code(text: str) -> str:
-    """Return text as Markdown code, on one line."""
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"
-
-
-def _codes(texts: list[str]) -> str:
-    return ", ".join(map(_code, texts)) or "nothing"
-
-
-def _cell(text: str) -> str:
-    return _code(text).replace("|", "\\|")

@@ -1,0 +1,136 @@
+"""One training, from rows to a run directory: each line of ``fit`` is one arrow of the data flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any
+
+from declarlm.config import LlmConfig, ModelConfig
+from declarlm.core.files import atomic_folder
+from declarlm.data.parts import Parts
+from declarlm.evaluation import Validation
+from declarlm.objectives import Supervised
+from declarlm.run import Card, Run
+from declarlm.training import Trainer, plan_steps
+from declarlm.training.progress import tell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from declarlm.models.base import Model, Store
+    from declarlm.objectives import Objective
+    from declarlm.training.progress import Progress
+    from declarlm.training.workload import Evaluation
+
+Metrics = dict[str, dict[str, dict[str, float]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a training is made of.
+
+    Attributes:
+        config: The config, valid and complete.
+        given: The config as it was written.
+        model: The model of the config, which has seen no row yet.
+        parts: Its rows.
+        run: Where everything about it is kept.
+        find_device: Returns where it runs; asked for only when the rows are known to be right, as it loads torch.
+        predict: Returns what a model predicts for a table, for some of its outputs.
+        progress: Where steps and evaluations are shown.
+    """
+
+    config: ModelConfig
+    given: str | Mapping[str, Any]
+    model: Model
+    parts: Parts
+    run: Run
+    find_device: Callable[[], str]
+    predict: Callable[[Model, pd.DataFrame, Any], Any]
+    progress: Progress | None
+
+
+def fit(work: Work) -> Iterator[Evaluation]:
+    """Take the model from sections to trained weights, and yield after each evaluation."""
+    config, model, tables, run = work.config.trainer, work.model, work.parts.tables, work.run
+    model.learn(tables.train, *(table for table in (tables.validation, tables.test) if len(table)))
+    model.open(tables.train, seed=work.config.seed, folder=run.directory / "base")
+    device = work.find_device()
+    for table in (tables.validation, tables.test):
+        model.check_rows(table)
+    objective = config.build()
+    store = objective.store(model, tables.train)
+    model.learn_lengths(store)
+    held_out = objective.store(model, tables.validation) if len(tables.validation) else store
+    judge = Validation(model, held_out, tables.validation, config, work.predict, training=store)
+    steps = plan_steps(config, len(store)).total if objective.trains else 0
+    model.build(total_steps=steps, seed=work.config.seed, device=device)
+    remarks = _remarks(work, objective, store, judge)
+    is_new = run.status.state == "created"
+    if is_new:
+        run.write_config(work.given, work.config.dump())
+        run.write_environment(device)
+        run.write_data({**work.parts.record(), "remarks": remarks})
+        run.write_features(model.states())
+    if not objective.trains:
+        return
+    trainer = Trainer(
+        config,
+        model.module,
+        Supervised(model, store),
+        parameter_groups=model.parameter_groups(config.learning_rate),
+        evaluate=judge if len(tables.validation) else None,
+        goal=judge.goal,
+        metric=judge.metric,
+        directory=run.directory,
+        seed=work.config.seed,
+        device=device,
+        hooks=model.hooks(),
+        progress=work.progress,
+    )
+    if is_new:
+        trainer.fire_drill(judge.rehearse if trainer.evaluate is not None else None)
+    begun = not is_new or bool(trainer.checkpoints.steps())
+    yield from trainer.fit(resume=begun, begun=lambda: run.mark("training"))
+
+
+def _remarks(work: Work, objective: Objective, store: Store, judge: Validation) -> list[str]:
+    """Return what a person should know before the first step, and show it."""
+    model, tables = work.model, work.parts.tables
+    overlong = model.overlong(store, len(tables.train))
+    if len(tables.validation):
+        overlong += [f"validation: {remark}" for remark in model.overlong(judge.store, len(tables.validation))]
+    if len(tables.test):
+        tested = objective.store(model, tables.test)
+        overlong += [f"test: {remark}" for remark in model.overlong(tested, len(tables.test))]
+    remarks = [*work.parts.remarks(), *overlong, *model.remarks(), *judge.remarks]
+    tell(remarks if work.progress is not None else overlong, work.progress)
+    return remarks
+
+
+def conclude(work: Work, measure: Callable[[pd.DataFrame], Mapping[str, Any]]) -> Metrics:
+    """Save the model, judge it on the rows that it was not trained on, and write both down."""
+    run, parts = work.run, work.parts
+    with atomic_folder(run.model) as folder:
+        work.model.save(folder)
+    rmtree(run.directory / "base", ignore_errors=True)
+    tables = {"validation": parts.tables.validation, "test": parts.tables.test}
+    metrics: Metrics = {split: dict(measure(table)) for split, table in tables.items() if len(table)}
+    run.write_results(metrics)
+    run.write_card(_card(work, metrics))
+    run.mark("finished")
+    return metrics
+
+
+def _card(work: Work, metrics: Metrics) -> Card:
+    config = work.config
+    return Card(
+        name=work.run.name,
+        base_model=config.base_model if isinstance(config, LlmConfig) else None,
+        inputs=[feature.name for feature in config.input_features],
+        outputs=[feature.name for feature in config.output_features],
+        rows=work.parts.record()["rows"],
+        metrics=metrics,
+    )

@@ -1,0 +1,119 @@
+"""The config of a language model that is tuned on prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from declarlm.adapters.base import Adapter, adapters
+from declarlm.backbones.architecture import Architecture
+from declarlm.backbones.quantization import Quantization
+from declarlm.config.base import KINDS, ModelConfig
+from declarlm.core import Problem, param
+from declarlm.core.section import Rules
+from declarlm.features.base import InputFeature
+from declarlm.inference.generation import Generation
+from declarlm.prompts import Prompt, check_prompt
+
+if TYPE_CHECKING:
+    from declarlm.models.base import Model
+
+
+class LlmConfig(ModelConfig):
+    """A language model that is prompted with the columns of a row."""
+
+    base_model: str | None = param("Hugging Face id or folder of the base model, or 'starter'.", default=None)
+    architecture: Architecture | None = param("Shape of a model to train from scratch.", default=None)
+    prompt: Prompt = param("How a row becomes a prompt.", default=Prompt())
+    adapter: Adapter.Config | None = param("What is trained; null trains all weights.", default=None, registry=adapters)
+    quantization: Quantization | None = param("Bits of the frozen base model's weights.", default=None)
+    generation: Generation = param("How text is decoded.", default=Generation())
+
+    def build(self, *args: Any, **kwargs: Any) -> Model:
+        """Return the model that the config describes, before it has seen a row."""
+        from declarlm.models.llm import Llm, LlmSections
+
+        length = self.preprocessing.global_max_sequence_length
+        return Llm(
+            LlmSections(
+                inputs=self.input_features,
+                outputs=self.output_features,
+                prompt=self.prompt,
+                base_model=self.base_model,
+                architecture=self.architecture,
+                adapter=self.adapter,
+                quantization=self.quantization,
+                max_length=length if isinstance(length, int) else None,
+                overlong=self.preprocessing.overlong,
+            )
+        )
+
+    def check(self) -> Rules:
+        yield from super().check()
+        if (self.base_model is None) == (self.architecture is None):
+            yield Problem("base_model", "write either base_model or architecture (to start from scratch)")
+        yield self._bits()
+        yield self._merged()
+        yield self._weights()
+        yield self._scratch()
+        yield self._raw_text()
+        for index, feature in enumerate(self.input_features):
+            yield self._input(f"input_features[{index}]", feature)
+        yield self._prompt()
+
+    def _bits(self) -> Iterable[Problem]:
+        bits = self.quantization.bits if self.quantization is not None else 4
+        if self.adapter is not None and self.adapter.type == "qlora" and bits != 4:
+            found = f"must be 4 for adapter qlora, got {bits}; write adapter: lora to keep it"
+            yield Problem("quantization.bits", found)
+
+    def _merged(self) -> Iterable[Problem]:
+        after = self.adapter.postprocessor if self.adapter is not None else None
+        if after is not None and after.merge_adapter_into_base_model:
+            problem = "must be false: a run keeps the adapter beside its base; merge it with PEFT's merge_and_unload"
+            yield Problem("adapter.postprocessor.merge_adapter_into_base_model", problem)
+        elif after is not None and after.progressbar:
+            yield Problem("adapter.postprocessor.progressbar", "has no effect: nothing is merged; leave it out")
+
+    def _weights(self) -> Iterable[Problem]:
+        if self.adapter is not None and self.adapter.pretrained_adapter_weights is None and not self.objective.trains:
+            remedy = "write trainer: {type: finetune}, or adapter.pretrained_adapter_weights, or leave adapter out"
+            yield Problem("adapter", f"is new, and trainer.type {self.trainer.type!r} trains nothing; {remedy}")
+        untrainable = self.adapter is None and self.architecture is None and self.objective.trains
+        if self.quantization is not None and untrainable:
+            yield Problem("quantization", "quantized weights cannot be trained; add adapter: lora")
+
+    def _scratch(self) -> Iterable[Problem]:
+        for part in ("adapter", "quantization") if self.architecture is not None else ():
+            if getattr(self, part) is not None:
+                yield Problem(part, "is for a pretrained base_model; all weights of an architecture are trained")
+        if self.architecture is not None and not self.objective.trains:
+            yield Problem("trainer.type", "a model from scratch knows nothing; write trainer: {type: pretrain}")
+
+    def _raw_text(self) -> Iterable[Problem]:
+        if self.objective.needs_outputs:
+            return
+        learns = f"has no effect: trainer.type {self.trainer.type!r} learns the raw text of one column"
+        remedy = "leave it out, or write trainer.type: finetune"
+        if self.output_features:
+            yield Problem("output_features", f"{learns}; {remedy}")
+        if len(self.input_features) > 1:
+            yield Problem("input_features[1]", f"{learns}; {remedy}")
+        if self.prompt != Prompt():
+            yield Problem("prompt", f"{learns}; {remedy}")
+        if self.preprocessing.overlong != "cut":
+            yield Problem("preprocessing.overlong", f"{learns}, in pieces; {remedy}")
+
+    def _input(self, path: str, feature: InputFeature.Config) -> Iterable[Problem]:
+        for part in ("tied", "encoder"):
+            if getattr(feature, part) is not None:
+                problem = "belongs to model_type 'ecd'; a language model reads the column as text"
+                yield Problem(f"{path}.{part}", problem)
+
+    def _prompt(self) -> Iterable[Problem]:
+        inputs = [feature.name for feature in self.input_features]
+        outputs = [feature.name for feature in self.output_features]
+        yield from check_prompt(self.prompt, inputs, outputs)
+
+
+KINDS["llm"] = LlmConfig
