@@ -136,11 +136,13 @@ class DeclarLM:
         output: str | Path = "runs",
         name: str | None = None,
         resume: str | Path | None = None,
+        origin: Path | None = None,
         progress: Progress | None = None,
     ) -> Generator[Evaluation, None, TrainResult]:
         """Train as ``train`` does, yield after each evaluation, and return what ``train`` returns.
 
-        Who stops asking for more, and closes the generator, leaves a run that can go on.
+        Who stops asking for more, and closes the generator, leaves a run that can go on. ``origin`` is the directory
+        of a run of the same rows and shapes that a new one starts from, whatever the values of its trainer.
         """
         model = self.config.build()
         parts = read_parts(
@@ -154,7 +156,7 @@ class DeclarLM:
             if resume:
                 run.check_config(self.config.dump())
                 run.check_sources(parts.sources)
-            work = Work(self.config, self._given, model, parts, run, self._device, self._predict_raw, progress)
+            work = Work(self.config, self._given, model, parts, run, self._device, self._predict_raw, progress, origin)
             yield from fit(work)
             self._model = model
             metrics = conclude(work, lambda table: self._evaluate(table).metrics)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from declarlm.data.parts import read_parts
 from declarlm.hyperopt.report import command, trial_table, write_report
 from declarlm.hyperopt.section import Hyperopt
 from declarlm.hyperopt.sweep import Rules, Sweep, Watcher
-from declarlm.hyperopt.trial import Report
+from declarlm.hyperopt.trial import Report, Task
 from declarlm.run import Run, make_folder, open_run
 from declarlm.training.progress import Silent
 
@@ -80,23 +80,28 @@ class Launcher:
     split: str
     device: str | None = None
 
-    def __call__(self, values: Mapping[str, Any], directory: Path) -> Iterator[Report]:
+    def __call__(self, task: Task) -> Iterator[Report]:
         """Train a trial, or go on with one that was interrupted, and yield after each evaluation and at the end."""
-        resume = _resumable(directory)
+        resume = _resumable(task.directory)
         if resume is not None and resume.status.state == "finished":
             yield self._final(resume)
             return
-        past = resume.evaluations() if resume is not None else []
+        begun = resume or (Run(task.origin) if task.origin is not None else None)
+        past = begun.evaluations() if begun is not None else []
         for place, line in enumerate(past, 1):
             yield self._report(place, line)
-        document, _ = trial_document(Document(self.written), values)
-        model = DeclarLM(document.data, device=self.device)
-        output, name = directory.parent, directory.name
-        given = {"resume": directory} if resume is not None else {"output": output, "name": name}
-        steps = model.steps(**self.rows, **given, progress=Silent())
+        document, _ = trial_document(Document(self.written), task.values)
+        steps = DeclarLM(document.data, device=self.device).steps(
+            **self.rows, **_where(task, resume), progress=Silent()
+        )
         for place, evaluation in enumerate(steps, len(past) + 1):
-            yield self._report(place, vars(evaluation))
-        yield self._final(open_run(directory))
+            report = self._report(place, vars(evaluation))
+            if task.pause_after is not None and place >= task.pause_after and report.step < report.total:
+                steps.close()
+                yield replace(report, pauses=True)
+                return
+            yield report
+        yield self._final(open_run(task.directory))
 
     def _report(self, place: int, evaluation: Mapping[str, Any]) -> Report:
         value = evaluation["metrics"].get(self.metric)
@@ -126,18 +131,23 @@ class Launcher:
         )
 
 
+def _where(task: Task, resume: Run | None) -> dict[str, Any]:
+    """Return where a trial trains: on in its run, or in a new one, perhaps from where another trial is."""
+    if resume is not None:
+        return {"resume": task.directory}
+    return {"output": task.directory.parent, "name": task.directory.name, "origin": task.origin}
+
+
 def _resumable(directory: Path) -> Run | None:
     """Return the run of a trial that was interrupted; what stopped before its training began is removed."""
     if not directory.exists():
         return None
     run = Run(directory)
-    if run.status.state == "finished":
-        return run
-    try:
-        run.check_resumable()
-    except RunError:
+    if run.status.state == "created":
         shutil.rmtree(directory)
         return None
+    if run.status.state != "finished":
+        run.check_resumable()
     return run
 
 
@@ -215,6 +225,7 @@ def _run(model: DeclarLM, sweep: Sweep, rows: Mapping[str, Any]) -> HyperoptResu
     try:
         with nullcontext() if sweep.watcher is None else sweep.watcher.watching():
             section.executor.build().run(sweep, launcher)
+            sweep.close()
     finally:
         if sweep.trials:
             write_report(sweep, lambda values: trial_document(Document(launcher.written), values)[0].data, rows)

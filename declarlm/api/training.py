@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ class Work:
         find_device: Returns where it runs; asked for only when the rows are known to be right, as it loads torch.
         predict: Returns what a model predicts for a table, for some of its outputs.
         progress: Where steps and evaluations are shown.
+        origin: Directory of a run that a new one starts from.
     """
 
     config: ModelConfig
@@ -50,6 +52,7 @@ class Work:
     find_device: Callable[[], str]
     predict: Callable[[Model, pd.DataFrame, Any], Any]
     progress: Progress | None
+    origin: Path | None = None
 
 
 def fit(work: Work) -> Iterator[Evaluation]:
@@ -92,8 +95,10 @@ def fit(work: Work) -> Iterator[Evaluation]:
     )
     if is_new:
         trainer.fire_drill(judge.rehearse if trainer.evaluate is not None else None)
+    if is_new and work.origin is not None:
+        run.adopt(Run(work.origin))
     begun = not is_new or bool(trainer.checkpoints.steps())
-    yield from trainer.fit(resume=begun, begun=lambda: run.mark("training"))
+    yield from trainer.fit(resume=begun, adopt=is_new and work.origin is not None, begun=lambda: run.mark("training"))
 
 
 def _remarks(work: Work, objective: Objective, store: Store, judge: Validation) -> list[str]:

@@ -29,7 +29,7 @@ UNKNOWN: dict[str, tuple[tuple[str, ...], str]] = {
     "hyperopt.search_alg.type": (_SEARCHERS, "write random, grid, tpe or cmaes"),
     "hyperopt.executor.scheduler.type": (
         ("pb2", "hb_bohb", "pbt_replay", "resource_changing"),
-        "write fifo, asha, hyperband or median_stopping_rule",
+        "write fifo, asha, hyperband, median_stopping_rule or pbt",
     ),
 }
 # Keys that only trials in processes of their own have; Ludwig runs no others.

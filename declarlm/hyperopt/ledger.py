@@ -9,6 +9,7 @@ from typing import Any
 
 from declarlm.core import RunError
 from declarlm.core.files import append_json_line, read_json_lines
+from declarlm.hyperopt.schedulers.base import Move
 from declarlm.hyperopt.trial import Report, Trial, TrialState
 
 
@@ -33,6 +34,10 @@ class Ledger:
         line = {"event": "report", "number": trial.number, **asdict(report), "goes_on": goes_on}
         append_json_line(self.path, line)
 
+    def evolved(self, moves: list[Move]) -> None:
+        """Write how the next generation begins."""
+        append_json_line(self.path, {"event": "generation", "moves": [asdict(move) for move in moves]})
+
     def ended(self, trial: Trial) -> None:
         """Write how a trial ended."""
         end = {"state": trial.state, "value": trial.value, "seconds": trial.seconds, "message": trial.message}
@@ -44,6 +49,7 @@ class Ledger:
         asked: Callable[[int, dict[str, Any]], object],
         reported: Callable[[int, Report, bool], object],
         ended: Callable[[int, TrialState, float | None, float, str], object],
+        evolved: Callable[[list[Move]], object],
     ) -> None:
         """Tell each event again, in order.
 
@@ -52,18 +58,22 @@ class Ledger:
         """
         for line in read_json_lines(self.path):
             try:
-                self._tell(line, asked, reported, ended)
+                self._tell(line, asked, reported, ended, evolved)
             except (KeyError, TypeError) as error:
                 raise RunError(f"{self.path} is damaged: a line lacks or has too much: {error}") from None
 
     @staticmethod
-    def _tell(line: Mapping[str, Any], asked: Any, reported: Any, ended: Any) -> None:
+    def _tell(line: Mapping[str, Any], asked: Any, reported: Any, ended: Any, evolved: Any) -> None:
         match line["event"]:
             case "trial":
                 asked(line["number"], line["values"])
             case "report":
-                fields = {key: line[key] for key in ("evaluation", "step", "total", "epoch", "seconds", "is_final")}
+                fields = {
+                    key: line[key] for key in ("evaluation", "step", "total", "epoch", "seconds", "is_final", "pauses")
+                }
                 value = float("nan") if line["value"] is None else line["value"]
                 reported(line["number"], Report(value=value, **fields), line["goes_on"])
+            case "generation":
+                evolved([Move(**move) for move in line["moves"]])
             case "end":
                 ended(line["number"], line["state"], line["value"], line["seconds"], line["message"])

@@ -58,6 +58,7 @@ class Hyperopt(Section):
         yield self._goal()
         yield self._followed()
         yield self.search_alg.check_spaces(self.parameters)
+        yield self.executor.scheduler.check_parameters(self.parameters)
         yield self._split()
 
     def _goal(self) -> Iterable[Problem]:

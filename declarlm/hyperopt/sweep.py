@@ -6,16 +6,17 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from declarlm.core import ConfigError, Problem
 from declarlm.hyperopt.ledger import Ledger
+from declarlm.hyperopt.schedulers.base import Move
 from declarlm.hyperopt.searchers import Outcome
 from declarlm.hyperopt.section import Hyperopt
-from declarlm.hyperopt.trial import Report, Trial, TrialState
+from declarlm.hyperopt.trial import Report, Task, Trial, TrialState
 
 CHECKED = 500  # samples that are checked before the first trial, milliseconds each
 TIMES: Mapping[str, Callable[[Report], float]] = {
@@ -80,7 +81,8 @@ class Sweep:
         self._stopped: set[int] = set()
         self._began = time.monotonic()
         self._started: dict[int, float] = {}
-        self.ledger.replay(asked=self._recall, reported=self._hear, ended=self._end)
+        self._spaces = spaces
+        self.ledger.replay(asked=self._recall, reported=self._hear, ended=self._end, evolved=self._evolve)
         self._waiting = [trial for trial in self.trials if trial.state == "running"]
         self._spent = sum(trial.seconds for trial in self.trials)
 
@@ -114,9 +116,11 @@ class Sweep:
         return self._spent + time.monotonic() - self._began
 
     def next(self) -> Trial | None:
-        """Return the next trial to run, one that was interrupted before a new one; none if there are no more."""
+        """Return the next trial to run, one that waits before a new one; none if there is none, now or ever."""
         if self.is_over_budget:
             return None
+        if not self._waiting and len(self.trials) == self.num_trials:
+            self._begin_generation()
         if self._waiting:
             trial = self._waiting.pop(0)
         elif len(self.trials) < self.num_trials:
@@ -130,6 +134,29 @@ class Sweep:
         self._show()
         return trial
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no trial will ever be started again."""
+        if self.is_over_budget:
+            return True
+        is_full = not self._waiting and len(self.trials) == self.num_trials
+        comes_back = self.scheduler.generational and any(trial.state in ("running", "paused") for trial in self.trials)
+        return is_full and not comes_back
+
+    def task(self, trial: Trial) -> Task:
+        """Return what is to be done for a trial."""
+        runs = self.folder / "trials"
+        pause = None
+        if self.scheduler.generational:
+            pause = (trial.generation + 1) * self.scheduler.config.perturbation_interval
+        return Task(trial.values, runs / trial.name, runs / trial.origin if trial.origin else None, pause)
+
+    def close(self) -> None:
+        """Stop the trials that wait for a generation which will not come."""
+        for trial in self.trials:
+            if trial.state == "paused":
+                self.end(trial, "stopped", message="the time budget is used up")
+
     def judge(self, trial: Trial, report: Report) -> bool:
         """Take note of a trial's report and return whether it goes on; one that was heard before changes nothing."""
         if report.is_final:
@@ -141,6 +168,8 @@ class Sweep:
             return True
         goes_on = self._hear(trial.number, report)
         self.ledger.reported(trial, report, goes_on=goes_on)
+        if report.pauses:
+            trial.seconds += time.monotonic() - self._started.pop(trial.number)
         self._show()
         return goes_on and not self.is_over_budget
 
@@ -158,7 +187,9 @@ class Sweep:
     @property
     def best(self) -> Trial | None:
         """The best trial that was trained to its end, the first of equal ones; else the best of the others."""
-        scored = [trial for trial in self.trials if trial.value is not None and trial.state != "running"]
+        scored = [
+            trial for trial in self.trials if trial.value is not None and trial.state not in ("running", "paused")
+        ]
         finished = [trial for trial in scored if trial.state == "finished"]
         return max(finished or scored, key=self._score, default=None)
 
@@ -176,8 +207,12 @@ class Sweep:
     def _hear(self, number: int, report: Report, known: bool | None = None) -> bool:
         """Tell the scheduler of a report; ``known`` is its verdict, if it is heard again."""
         self.trials[number].reports.append(report)
+        if report.pauses:
+            self.trials[number].state = "paused"
+            self.trials[number].generation += 1
+            return False
         goes_on = True
-        if self.scheduler.stops and not math.isnan(report.value):
+        if self.scheduler.stops and not self.scheduler.generational and not math.isnan(report.value):
             passed = TIMES[self.scheduler.config.time_attr](report)
             goes_on = self.scheduler.judge(number, passed, self.rules.sign * report.value)
         goes_on = goes_on or report.step >= report.total  # there is nothing left to save
@@ -185,6 +220,35 @@ class Sweep:
         if not verdict:
             self._stopped.add(number)
         return verdict
+
+    def _begin_generation(self) -> None:
+        """Make the next generation, if all trials of this one have paused or ended."""
+        import numpy as np
+
+        paused = [trial for trial in self.trials if trial.state == "paused"]
+        if not paused or any(trial.state == "running" for trial in self.trials):
+            return
+        moves = self.scheduler.evolve(
+            {trial.number: self.rules.sign * trial.reports[-1].value for trial in paused},
+            {trial.number: trial.values for trial in paused},
+            self._spaces,
+            np.random.default_rng([self.rules.seed, paused[0].generation]),
+        )
+        moves = [replace(move, values=self.rules.complete(move.values)) for move in moves]
+        self.ledger.evolved(moves)
+        self._evolve(moves)
+        self._waiting = [trial for trial in self.trials if trial.state == "running"]
+
+    def _evolve(self, moves: list[Move]) -> None:
+        """Let all paused trials go on, some of them from where others are."""
+        donors = {move.donor: (self.trials[move.donor].name, list(self.trials[move.donor].reports)) for move in moves}
+        for move in moves:
+            trial = self.trials[move.number]
+            trial.origin, trial.reports = donors[move.donor][0], list(donors[move.donor][1])
+            trial.values, trial.moves = move.values, trial.moves + 1
+        for trial in self.trials:
+            if trial.state == "paused":
+                trial.state = "running"
 
     def _end(self, number: int, state: TrialState, value: float | None, seconds: float, message: str) -> None:
         trial = self.trials[number]

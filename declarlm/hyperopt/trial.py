@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-TrialState = Literal["running", "finished", "stopped", "failed"]
+TrialState = Literal["running", "paused", "finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Report:
         seconds: Training time so far.
         value: The metric that counts; NaN if it is undefined.
         is_final: Whether the trial is trained, saved and measured.
+        pauses: Whether the trial has closed its run here, to go on in the next generation.
     """
 
     evaluation: int
@@ -31,6 +32,7 @@ class Report:
     seconds: float
     value: float
     is_final: bool = False
+    pauses: bool = False
 
 
 @dataclass
@@ -40,11 +42,14 @@ class Trial:
     Attributes:
         number: Its number, from 0.
         values: The values that it tries, by path.
-        state: ``stopped`` by a scheduler or the time budget, before its end.
+        state: ``stopped`` by a scheduler or the time budget, before its end; ``paused`` between generations.
         reports: Its evaluations.
         value: The metric that counts: of the final model, or the best one until it was stopped.
         message: Why it did not finish.
         seconds: Time that it took.
+        generation: Generations that it has trained in.
+        moves: How often it went on from another trial.
+        origin: Name of the run directory that it went on from last.
     """
 
     number: int
@@ -54,12 +59,32 @@ class Trial:
     value: float | None = None
     message: str = ""
     seconds: float = 0.0
+    generation: int = 0
+    moves: int = 0
+    origin: str | None = None
 
     @property
     def name(self) -> str:
-        """The name of its run directory."""
-        return f"trial_{self.number:04d}"
+        """The name of its run directory; each move begins a new one."""
+        return f"trial_{self.number:04d}" + (f"_{self.moves}" if self.moves else "")
 
 
-# Starts or resumes the run of a trial in a directory, given its values, and yields after each evaluation.
-Launch: TypeAlias = Callable[[Mapping[str, Any], Path], Iterator[Report]]
+@dataclass(frozen=True)
+class Task:
+    """What is to be done for a trial; plain data, for any process.
+
+    Attributes:
+        values: The values that it tries, by path.
+        directory: Its run directory.
+        origin: Run directory that its training starts from, if it is not to start anew.
+        pause_after: Evaluations after which it pauses, if it does.
+    """
+
+    values: Mapping[str, Any]
+    directory: Path
+    origin: Path | None = None
+    pause_after: int | None = None
+
+
+# Starts the run of a trial, or goes on with it, and yields after each evaluation.
+Launch: TypeAlias = Callable[[Task], Iterator[Report]]

@@ -170,6 +170,11 @@ class Run:
 
         return pd.json_normalize(self.evaluations())
 
+    def adopt(self, origin: Run) -> None:
+        """Take over the checkpoints and the past of another run, to go on from there."""
+        shutil.copytree(origin.directory / "checkpoints", self.directory / "checkpoints")
+        shutil.copyfile(origin.directory / "metrics.jsonl", self.directory / "metrics.jsonl")
+
     def check_resumable(self) -> None:
         """Check that there is training left to do here.
 

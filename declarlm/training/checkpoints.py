@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FORMAT = 1
+ADOPTED = ("trainer", "learning_rates")  # what may differ in a training that goes on from another one
 
 
 def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -119,8 +120,12 @@ class Checkpoints:
             contents = {"format": FORMAT, "identity": self.identity, "state": asdict(state)}
             write_json(folder / "state.json", {**contents, "optimizer": plain, "random": random.dump()})
 
-    def load_newest(self, optimizer: torch.optim.Optimizer) -> tuple[TrainState, RandomState]:
+    def load_newest(self, optimizer: torch.optim.Optimizer, *, adopt: bool = False) -> tuple[TrainState, RandomState]:
         """Set module, optimizer and hooks to the newest checkpoint that is whole.
+
+        Args:
+            optimizer: The optimizer.
+            adopt: Whether it may be of a training that differs in the values of the trainer's section.
 
         Raises:
             RunError: If there is none, or if it belongs to another config or other rows.
@@ -129,7 +134,7 @@ class Checkpoints:
         steps = self.steps()
         for place, step in enumerate(steps):
             if verify_folder(self.path(step)):
-                restored = self.read(self.path(step), optimizer)
+                restored = self.read(self.path(step), optimizer, adopt=adopt)
                 for damaged in steps[:place]:
                     shutil.rmtree(self.path(damaged))  # Training writes it again, and two whole ones are to be kept.
                 return restored
@@ -137,7 +142,9 @@ class Checkpoints:
         found = f"none of its {len(steps)} checkpoints is whole" if steps else "it has no checkpoint"
         raise RunError(f"{self.folder} cannot be resumed: {found}; train again under a new name")
 
-    def read(self, path: Path, optimizer: torch.optim.Optimizer) -> tuple[TrainState, RandomState]:
+    def read(
+        self, path: Path, optimizer: torch.optim.Optimizer, *, adopt: bool = False
+    ) -> tuple[TrainState, RandomState]:
         """Set module, optimizer and hooks to one checkpoint.
 
         Raises:
@@ -146,7 +153,7 @@ class Checkpoints:
         from safetensors.torch import load_file
 
         contents = read_json(path / "state.json")
-        self._compare(path, contents["identity"])
+        self._compare(path, contents["identity"], apart_from=ADOPTED if adopt else ())
         self.read_weights(path)
         _restore_optimizer(optimizer, self.module, load_file(path / "optimizer.safetensors"), contents["optimizer"])
         return TrainState(**contents["state"]), RandomState.load(contents["random"])
@@ -165,8 +172,11 @@ class Checkpoints:
             mark = f"{index}/"
             hook.restore({key.removeprefix(mark): value for key, value in hooks.items() if key.startswith(mark)})
 
-    def _compare(self, path: Path, identity: Mapping[str, Any]) -> None:
-        changes = list(differences(identity, self.identity))
+    def _compare(self, path: Path, identity: Mapping[str, Any], apart_from: Sequence[str]) -> None:
+        before, now = (
+            {key: value for key, value in found.items() if key not in apart_from} for found in (identity, self.identity)
+        )
+        changes = list(differences(before, now))
         if changes:
             raise RunError(f"{path} cannot be resumed by another run: " + "; ".join(changes))
 

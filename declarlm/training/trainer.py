@@ -157,12 +157,15 @@ class Trainer:
         """
         fire_drill(self, rehearse)
 
-    def fit(self, resume: bool = False, begun: Callable[[], object] | None = None) -> Iterator[Evaluation]:
+    def fit(
+        self, resume: bool = False, begun: Callable[[], object] | None = None, *, adopt: bool = False
+    ) -> Iterator[Evaluation]:
         """Train to the end, or until early stopping, and leave the best weights on the module.
 
         Args:
             resume: Whether to go on from the newest checkpoint.
             begun: Called once there is a checkpoint, from which training can go on.
+            adopt: Whether that checkpoint may be of a training that differs in this section's values.
 
         Raises:
             DivergedError: If the loss or its gradient stays non-finite.
@@ -171,7 +174,7 @@ class Trainer:
             RunError: If ``resume`` finds no whole checkpoint of this config, or a fresh start finds one.
         """
         with self._running():
-            self._begin(resume, begun)
+            self._begin(resume, begun, adopt)
         while True:
             with self._running():
                 evaluation = self._advance()
@@ -210,11 +213,13 @@ class Trainer:
             self.reporter.pause()
             outer.restore(self.device)
 
-    def _begin(self, resume: bool, begun: Callable[[], object] | None) -> None:
+    def _begin(self, resume: bool, begun: Callable[[], object] | None, adopt: bool) -> None:
         with self._interrupts.held():
             if resume:
-                self.state, self.random = self.checkpoints.load_newest(self.optimizer)
+                self.state, self.random = self.checkpoints.load_newest(self.optimizer, adopt=adopt)
                 self.random.restore(self.device)
+                if adopt:
+                    self._save()
             elif self.checkpoints.steps():
                 raise RunError(f"{self.directory} holds checkpoints already; resume it, or train under a new name")
             else:

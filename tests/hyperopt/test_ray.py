@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import ray
 from declarlm import ConfigError, DeclarLM
 from declarlm.hyperopt.section import Hyperopt
 from declarlm.hyperopt.sweep import Rules, Sweep
-from declarlm.hyperopt.trial import Report
+from declarlm.hyperopt.trial import Report, Task
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see the tests
 
@@ -28,8 +28,9 @@ SECTION: dict[str, Any] = {
 }
 
 
-def launch(values: Mapping[str, Any], directory: Path) -> Iterator[Report]:
+def launch(task: Task) -> Iterator[Report]:
     """A trial that trains nothing: five evaluations that approach the value of x."""
+    values, directory = task.values, task.directory
     if values.get("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
     if values.get("raise"):

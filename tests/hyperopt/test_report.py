@@ -15,7 +15,7 @@ from declarlm.hyperopt.report.scales import Scale, scale_of
 from declarlm.hyperopt.section import Hyperopt
 from declarlm.hyperopt.spaces import Interval, Options
 from declarlm.hyperopt.sweep import Rules, Sweep
-from declarlm.hyperopt.trial import Report
+from declarlm.hyperopt.trial import Report, Task
 
 EVIL = "<script>alert(1)</script>"
 PARAMETERS: dict[str, Any] = {
@@ -27,8 +27,9 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-def launch(values: Mapping[str, Any], _: Path) -> Iterator[Report]:
+def launch(task: Task) -> Iterator[Report]:
     """Trials of which the learning rate decides most, the rank some, and the rest nothing."""
+    values = task.values
     order = math.log10(values["trainer.learning_rate"])
     if order > -2.1:
         raise ArithmeticError(f"{EVIL} the loss was nan")

@@ -1,15 +1,18 @@
 """Which trials schedulers stop, against Ray Tune's own schedulers told the same."""
 
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule
 from ray.tune.schedulers.trial_scheduler import TrialScheduler
 
 from declarlm import ConfigError
 from declarlm.hyperopt.schedulers import schedulers
+from declarlm.hyperopt.spaces import spaces
 
 
 def scheduler(name: str, **settings: Any) -> Any:
@@ -97,6 +100,40 @@ def test_hyperband_gives_its_brackets_different_patience():
     assert [first.count(time) for time in (1, 3, None)] == [9, 5, 3]
     assert hyperband.judge(14, 8, 0.0)
     assert not hyperband.judge(14, 9, 1.0)
+
+
+PBT_SPACES = {
+    "trainer.learning_rate": spaces["loguniform"].Config.load({"lower": 1e-4, "upper": 1e-1}).build(),
+    "adapter.dropout": spaces["choice"].Config.load({"categories": [0.0, 0.1, 0.2]}).build(),
+}
+
+
+def generation(settings: dict[str, Any], scores: dict[int, float], seed: int = 0) -> list[Any]:
+    samples = {number: {"trainer.learning_rate": 1e-2, "adapter.dropout": 0.1} for number in scores}
+    return scheduler("pbt", **settings).evolve(scores, samples, PBT_SPACES, np.random.default_rng(seed))
+
+
+def test_pbt_lets_the_worst_go_on_from_the_best():
+    scores = {number: number / 10 for number in range(8)}
+    moves = generation({"quantile_fraction": 0.25, "resample_probability": 0.0}, scores)
+    assert [move.number for move in moves] == [0, 1]
+    assert {move.donor for move in moves} <= {6, 7}
+    for move in moves:
+        assert move.values["trainer.learning_rate"] in (pytest.approx(0.012), pytest.approx(0.008))
+        assert move.values["adapter.dropout"] in (0.0, 0.2)
+    assert generation({}, {0: 0.5}) == []
+    assert [move.number for move in generation({}, {0: math.nan, 1: 0.2})] == [0]
+
+
+def test_pbt_draws_anew_as_often_as_it_is_told_and_stays_in_the_space():
+    drawn = [
+        move.values["trainer.learning_rate"]
+        for seed in range(60)
+        for move in generation({"resample_probability": 1.0}, {0: 0.0, 1: 1.0}, seed)
+    ]
+    assert len(set(drawn)) == 60
+    assert all(1e-4 <= rate <= 1e-1 for rate in drawn)
+    assert generation({}, {0: 0.0, 1: 1.0}, 3) == generation({}, {0: 0.0, 1: 1.0}, 3)
 
 
 def test_fifo_never_stops_a_trial():

@@ -33,7 +33,7 @@ class Inline(Executor):
 
     def _run(self, sweep: Sweep, trial: Trial, launch: Launch) -> None:
         try:
-            with closing(launch(trial.values, sweep.folder / "trials" / trial.name)) as reports:  # type: ignore[type-var]
+            with closing(launch(sweep.task(trial))) as reports:  # type: ignore[type-var]
                 for report in reports:
                     if not sweep.judge(trial, report):
                         break

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from declarlm.core import ConfigError, DeclarlmError, Problem, param
 from declarlm.hyperopt.executors.base import Executor, executors, why_stopped
-from declarlm.hyperopt.trial import Report
+from declarlm.hyperopt.trial import Report, Task
 
 if TYPE_CHECKING:
     from declarlm.hyperopt.sweep import Sweep
@@ -153,7 +153,7 @@ def _make_trainable(ray: Any) -> Any:
 
         def _begin(self, config: Mapping[str, Any]) -> None:
             os.chdir(self._here)  # so that relative paths mean what they mean to who began the sweep
-            self._reports: Any = self._launch(config["values"], Path(config["directory"]))
+            self._reports: Any = self._launch(Task(**config["task"]))
 
         def step(self) -> dict[str, Any]:
             try:
@@ -162,7 +162,7 @@ def _make_trainable(ray: Any) -> Any:
                 return {"failure": str(error), "done": True}
             except Exception as error:  # noqa: BLE001  # whatever a plugin raises, the driver must hear of it
                 return {"failure": f"{type(error).__name__}: {error}\n{traceback.format_exc()}", "done": True}
-            return {"report": vars(report), "done": report.is_final}
+            return {"report": vars(report), "done": report.is_final or report.pauses}
 
         def reset_config(self, config: Mapping[str, Any]) -> bool:
             self.cleanup()
@@ -197,12 +197,8 @@ def _searcher(ray: Any, sweep: Sweep) -> Any:
         def suggest(self, trial_id: str) -> Any:
             trial = self._sweep.next()
             if trial is None:
-                return self.FINISHED
-            return {
-                "number": trial.number,
-                "values": trial.values,
-                "directory": str((self._sweep.folder / "trials" / trial.name).resolve()),
-            }
+                return self.FINISHED if self._sweep.is_exhausted else None
+            return {"number": trial.number, "task": vars(self._sweep.task(trial))}
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
             pass  # The scheduler hears of the end, with the trial's number.
@@ -226,8 +222,8 @@ def _scheduler(ray: Any, sweep: Sweep) -> Any:
             ours = self._ours(trial)
             if "failure" in result:
                 self._sweep.end(ours, "failed", message=result["failure"])
-            elif _report(result).is_final:
-                self._sweep.judge(ours, _report(result))
+            elif (report := _report(result)).is_final or report.pauses:
+                self._sweep.judge(ours, report)
             elif ours.state == "running":
                 self._sweep.end(ours, "stopped", message=why_stopped(self._sweep))
 

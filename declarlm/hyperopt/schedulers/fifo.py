@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from declarlm.core import Section
-from declarlm.hyperopt.schedulers.base import Scheduler, schedulers
+from declarlm.hyperopt.schedulers.base import NoTime, Scheduler, schedulers
 
 
 @schedulers.register("fifo")
@@ -12,7 +11,7 @@ class Fifo(Scheduler):
 
     stops = False
 
-    class Config(Section):
+    class Config(NoTime):
         pass
 
     def judge(self, number: int, time: float, score: float) -> bool:
