@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from declarlm.api import DeclarLM, TrainResult
+    from declarlm.api import DeclarLM, HyperoptResult, TrainResult
     from declarlm.config import ModelConfig, load_config
     from declarlm.core import (
         ConfigError,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DeclarLM": "declarlm.api",
+    "HyperoptResult": "declarlm.api",
     "TrainResult": "declarlm.api",
     "EvaluationResult": "declarlm.evaluation",
     "ModelConfig": "declarlm.config",
@@ -41,6 +42,7 @@ __all__ = [
     "DeclarlmError",
     "DeclarlmWarning",
     "EvaluationResult",
+    "HyperoptResult",
     "ModelConfig",
     "ModelError",
     "RunError",

@@ -21,6 +21,7 @@ from declarlm.hyperopt.section import Hyperopt
 from declarlm.hyperopt.sweep import Rules, Sweep, Watcher
 from declarlm.hyperopt.trial import Report, Task
 from declarlm.run import Run, make_folder, open_run
+from declarlm.training.interrupts import StoppedError
 from declarlm.training.progress import Silent
 
 if TYPE_CHECKING:
@@ -226,6 +227,10 @@ def _run(model: DeclarLM, sweep: Sweep, rows: Mapping[str, Any]) -> HyperoptResu
         with nullcontext() if sweep.watcher is None else sweep.watcher.watching():
             section.executor.build().run(sweep, launcher)
             sweep.close()
+    except (KeyboardInterrupt, StoppedError):
+        ended = sum(trial.state not in ("running", "paused") for trial in sweep.trials)
+        told = f"stopped after {ended} of {sweep.num_trials} trials"
+        raise StoppedError(f"{told}; go on with: declarlm hyperopt --resume {sweep.folder}") from None
     finally:
         if sweep.trials:
             write_report(sweep, lambda values: trial_document(Document(launcher.written), values)[0].data, rows)

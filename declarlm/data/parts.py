@@ -97,8 +97,11 @@ def _beside(whole: pd.DataFrame, tables: dict[str, pd.DataFrame], preprocessing:
     """Return the parts when validation or test rows come from tables of their own.
 
     A missing validation set is taken from the training rows, with the share that the split gives it; a missing
-    test set stays empty.
+    test set stays empty. A column that names the part of each row is obeyed: no row that it keeps from training trains.
     """
+    if preprocessing.split.type == "fixed" and getattr(preprocessing.split, "column", None) in whole.columns:
+        marked = divide(whole, preprocessing.split, seed)
+        return Tables(marked.train, tables.get("validation", marked.validation), tables.get("test", marked.test))
     test = tables.get("test", whole.iloc[:0])
     if "validation" in tables:
         return Tables(whole, tables["validation"], test)

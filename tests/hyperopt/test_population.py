@@ -14,6 +14,7 @@ from declarlm import ConfigError, DeclarLM
 from declarlm.api import resume_sweep
 from declarlm.core.files import read_json_lines
 from declarlm.run import open_run
+from declarlm.training.interrupts import StoppedError
 from tests.hyperopt.test_sweep import Interrupt
 
 DRAW = random.Random(0)
@@ -84,7 +85,7 @@ def test_a_moved_trial_starts_from_the_weights_of_its_donor(tmp_path):
 @pytest.mark.parametrize("after", [3, 8, 13, 17])
 def test_a_population_that_is_interrupted_goes_on_as_if_it_had_not_been(tmp_path, after):
     whole = sweep(tmp_path, "whole")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError):
         sweep(tmp_path, "cut", watcher=Interrupt(after))
     resumed = resume_sweep(tmp_path / "cut", dataset=ROWS)
     pd.testing.assert_frame_equal(resumed.trials[COLUMNS], whole.trials[COLUMNS])

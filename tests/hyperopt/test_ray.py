@@ -69,6 +69,8 @@ def test_one_trial_at_a_time_is_the_same_sweep_on_ray_and_inline(tmp_path, searc
     processes = {path.read_text() for path in (tmp_path / "ray").glob("trials/*/process")}
     assert processes == {next(iter(processes))}, "one actor runs all trials"
     assert next(iter(processes)).split()[1:] == [str(Path.cwd()), "1"]
+    modes = [next((tmp_path / name).glob("trials/*/process")).stat().st_mode for name in ("ray", "inline")]
+    assert modes[0] == modes[1]
 
 
 class Sockets:

@@ -14,6 +14,7 @@ from declarlm.api import SweepError, resume_sweep
 from declarlm.core.files import read_json_lines
 from declarlm.encoders.dense import DenseEncoder
 from declarlm.run import open_run
+from declarlm.training.interrupts import StoppedError
 
 DRAW = random.Random(0)
 ROWS = pd.DataFrame(
@@ -239,7 +240,7 @@ class Interrupt:
 def test_a_sweep_that_is_interrupted_anywhere_goes_on_as_if_it_had_not_been(tmp_path, after, search):
     config = changed(search_alg={"type": search, **({"n_startup_trials": 2} if search == "tpe" else {})})
     whole = sweep(tmp_path, config, name="whole")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError, match=rf"of 6 trials; go on with: declarlm hyperopt --resume {tmp_path}/cut"):
         sweep(tmp_path, config, name="cut", watcher=Interrupt(after))
     resumed = resume_sweep(tmp_path / "cut", dataset=ROWS)
     columns = ["number", "state", "value", *CONFIG["hyperopt"]["parameters"]]

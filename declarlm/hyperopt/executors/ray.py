@@ -78,7 +78,8 @@ class Ray(Executor):
 
     def _trainable(self, ray: Any, launch: Launch) -> Any:
         """Return what Ray runs in its processes, with what each of them may use."""
-        given = ray.tune.with_parameters(_make_trainable(ray), launch=launch, here=Path.cwd())
+        os.umask(mask := os.umask(0o077))  # there is no other way to ask for it
+        given = ray.tune.with_parameters(_make_trainable(ray), launch=launch, here=Path.cwd(), mask=mask)
         resources = {"cpu": self.config.cpu_resources_per_trial, "gpu": self.config.gpu_resources_per_trial}
         return ray.tune.with_resources(given, resources)
 
@@ -147,7 +148,8 @@ def _make_trainable(ray: Any) -> Any:
     class DeclarlmTrial(ray.tune.Trainable):  # type: ignore[misc]
         _launch: Launch
 
-        def setup(self, config: Mapping[str, Any], launch: Launch, here: Path) -> None:
+        def setup(self, config: Mapping[str, Any], launch: Launch, here: Path, mask: int) -> None:
+            os.umask(mask)  # Ray was started with a stricter one, which is not meant for runs
             self._launch, self._here = launch, here
             self._begin(config)
 
