@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,10 @@ def read_parts(
 def _source(dataset: Any, table: pd.DataFrame) -> dict[str, Any]:
     if isinstance(dataset, str | Path) and Path(dataset).is_file():
         return file_fingerprint(Path(dataset).resolve())
-    return {"path": str(dataset) if isinstance(dataset, str | Path) else None, "sha256": fingerprint(table)}
+    named = str(dataset) if isinstance(dataset, str | Path) else None
+    # A glob is looked for where it was given, wherever training goes on.
+    path = os.path.abspath(named) if named is not None and "://" not in named else named  # noqa: PTH100  # not resolved
+    return {"path": path, "sha256": fingerprint(table)}
 
 
 def _complete_rows(table: pd.DataFrame, features: Sequence[Feature], dropped: dict[str, int]) -> pd.DataFrame:
