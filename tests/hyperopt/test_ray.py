@@ -119,9 +119,20 @@ def test_a_killed_worker_and_an_error_leave_the_other_trials_and_ray_keeps_to_it
 
 
 def test_a_trial_that_wants_more_than_there_is_says_so(tmp_path):
-    section = {**SECTION, "executor": {"type": "ray", "gpu_resources_per_trial": 64}}
+    executor = {"type": "ray", "gpu_resources_per_trial": 64, "max_concurrent_trials": 2}
+    section = {**SECTION, "executor": executor}
     with pytest.raises(ConfigError, match=r"hyperopt\.executor: a trial needs 1 CPU, 64 GPU, and there are"):
         run(tmp_path, section)
+
+
+def test_a_session_of_ray_that_was_there_is_used_and_left(tmp_path):
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        sweep = run(tmp_path, {**SECTION, "executor": {"type": "ray", "num_samples": 2}})
+        assert [trial.state for trial in sweep.trials] == ["finished", "finished"]
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
 
 
 def test_a_model_is_searched_on_ray_as_inline(tmp_path, monkeypatch):

@@ -84,9 +84,7 @@ class Ray(Executor):
         return ray.tune.with_resources(given, resources)
 
     def _room(self, ray: Any) -> int:
-        """Return how many trials run at a time."""
-        if self.config.max_concurrent_trials != "auto":
-            return self.config.max_concurrent_trials
+        """Return how many trials run at a time: as many as there is room for, and not more than was asked for."""
         there = ray.cluster_resources()
         needed = {"CPU": self.config.cpu_resources_per_trial, "GPU": self.config.gpu_resources_per_trial}
         room = min(int(there.get(name, 0) / amount) for name, amount in needed.items() if amount)
@@ -94,7 +92,8 @@ class Ray(Executor):
             wanted = ", ".join(f"{amount:g} {name}" for name, amount in needed.items() if amount)
             found = f"a trial needs {wanted}, and there are {there.get('CPU', 0):g} CPU, {there.get('GPU', 0):g} GPU"
             raise ConfigError("config", [Problem("hyperopt.executor", found)])
-        return room
+        asked = self.config.max_concurrent_trials
+        return room if asked == "auto" else min(room, asked)
 
 
 def _import() -> Any:
@@ -121,24 +120,30 @@ def _started(ray: Any, address: str | None) -> Iterator[Path]:
     """
     # Short, as paths of sockets have at most 107 letters, and with a folder in it, as Ray opens its own to everybody.
     private = Path(tempfile.mkdtemp(prefix="declarlm-"))
-    before, level = os.umask(0o077), LOG.level
+    before, level, running = os.umask(0o077), LOG.level, ray.is_initialized()
+    constants = ray._private.ray_constants
+    is_cluster = constants.ENABLE_RAY_CLUSTER
     LOG.setLevel(logging.ERROR)
     try:
         quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-        if address is not None:
+        if running:
+            pass  # somebody's own session, which is used and left as it is
+        elif address is not None:
             ray.init(address=address, **quiet)
-        elif not ray.is_initialized():
+        else:
             # On Linux, Ray takes the machine's own address for 127.0.0.1, and then listens on every interface. This is
             # how it is told not to on Windows and macOS.
-            ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+            constants.ENABLE_RAY_CLUSTER = False
             alone = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "_temp_dir": str(private / "ray")}
             ray.init(address="local", **alone, **quiet)
         os.umask(before)
         yield private
     finally:
         os.umask(before)
+        if not running:
+            ray.shutdown()
+        constants.ENABLE_RAY_CLUSTER = is_cluster
         LOG.setLevel(level)
-        ray.shutdown()
         shutil.rmtree(private, ignore_errors=True)
 
 
