@@ -30,6 +30,7 @@ class CausalModel(nn.Module):
         head: The output head, which the backbone owns.
         adds_tokens: Whether an adapter puts virtual tokens before the input.
         takes_positions: Whether the decoder is told the position of each token.
+        runs_alike: Whether training goes through the layers once for each batch, whatever its rows are.
     """
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -38,6 +39,7 @@ class CausalModel(nn.Module):
         self.head = CausalHead(backbone)
         self.adds_tokens = adds_tokens(backbone)
         self.takes_positions = "position_ids" in inspect.signature(causal_part(backbone).forward).parameters
+        self.runs_alike = False
         self._measured: dict[str, bool] = {}
 
     def forward(self, batch: CausalBatch) -> Tensor:
@@ -89,6 +91,11 @@ class CausalModel(nn.Module):
     def recomputes(self) -> bool:
         """Whether activations are recomputed during backward, which transformers does only without a cache."""
         return any(getattr(part, "gradient_checkpointing", False) for part in self.backbone.modules())
+
+    def run_alike(self) -> None:
+        """Go through the layers once for each batch from now on: other processes go with this one."""
+        self.runs_alike = True
+        self.can_pack(1)
 
     def make_batch(
         self, ids: Ragged, supervised: Ragged, fields: Ragged | None, *, packed: bool, shared: int = 0

@@ -56,7 +56,7 @@ def collate(
     packed = layout == "packed" or (layout == "auto" and _packing_pays(model, ids, longest))
     packed = packed and model.can_pack(longest)
     supervised = Ragged(roles.values != 0, roles.offsets)
-    shared = _shared(ids, supervised)
+    shared = 0 if model.runs_alike else _shared(ids, supervised)
     if shared and not packed:
         least = _LEAST_SAVED_ON_CPU if model.device.type == "cpu" else _LEAST_SAVED_ON_GPU
         pays = (len(ids) - 1) * shared >= least

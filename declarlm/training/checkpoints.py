@@ -18,6 +18,8 @@ from declarlm.core import RunError
 from declarlm.core.document import differences
 from declarlm.core.errors import DiskError
 from declarlm.core.files import atomic_folder, read_json, remove_leftovers, verify_folder, write_json
+from declarlm.training.group import Alone
+from declarlm.training.sharding import like
 from declarlm.training.state import RandomState, TrainState
 from declarlm.training.workload import Hook
 
@@ -84,8 +86,9 @@ class Checkpoints:
         hooks: Sequence[Hook],
         identity: Mapping[str, Any],
         warn: Callable[[str], None],
+        group: Alone,
     ) -> None:
-        self.folder, self.module, self.hooks, self.warn = folder, module, hooks, warn
+        self.folder, self.module, self.hooks, self.warn, self.group = folder, module, hooks, warn, group
         self.identity = dict(identity)
 
     def path(self, step: int) -> Path:
@@ -104,19 +107,33 @@ class Checkpoints:
             DiskError: If it cannot be written; those that were there stay.
         """
         self.write(self.path(state.step), optimizer, state, random)
+        if not self.group.is_first:
+            return
         keep = {*self.steps()[:2], state.best_step}
         for step in self.steps():
             if step not in keep:
                 shutil.rmtree(self.path(step), ignore_errors=True)
 
     def write(self, path: Path, optimizer: torch.optim.Optimizer, state: TrainState, random: RandomState) -> None:
-        """Write one checkpoint folder."""
+        """Write one checkpoint folder; of several processes the first one does, and the others wait for it."""
         tensors, plain = _optimizer_state(optimizer, self.module)
         hooks = {f"{i}/{key}": value for i, hook in enumerate(self.hooks) for key, value in hook.state().items()}
+        weights, moments = self.group.collect(trained_tensors(self.module)), self.group.collect(tensors)
+        if self.group.is_first:
+            self._write(path, {"weights": weights, "optimizer": moments, "hooks": hooks}, state, random, plain)
+        self.group.wait()
+
+    def _write(
+        self,
+        path: Path,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        state: TrainState,
+        random: RandomState,
+        plain: Mapping[str, Any],
+    ) -> None:
         with atomic_folder(path) as folder:
-            _write_tensors(folder / "weights.safetensors", trained_tensors(self.module))
-            _write_tensors(folder / "optimizer.safetensors", tensors)
-            _write_tensors(folder / "hooks.safetensors", hooks)
+            for name, some in tensors.items():
+                _write_tensors(folder / f"{name}.safetensors", some)
             contents = {"format": FORMAT, "identity": self.identity, "state": asdict(state)}
             write_json(folder / "state.json", {**contents, "optimizer": plain, "random": random.dump()})
 
@@ -130,17 +147,23 @@ class Checkpoints:
         Raises:
             RunError: If there is none, or if it belongs to another config or other rows.
         """
+        step, problem = self.group.same(self._newest() if self.group.is_first else None)
+        if problem:
+            raise RunError(problem)
+        return self.read(self.path(step), optimizer, adopt=adopt)
+
+    def _newest(self) -> tuple[int, str]:
+        """Return the newest step that has a whole checkpoint, or why there is none; what is damaged is removed."""
         remove_leftovers(self.folder)
         steps = self.steps()
         for place, step in enumerate(steps):
             if verify_folder(self.path(step)):
-                restored = self.read(self.path(step), optimizer, adopt=adopt)
                 for damaged in steps[:place]:
                     shutil.rmtree(self.path(damaged))  # Training writes it again, and two whole ones are to be kept.
-                return restored
+                return step, ""
             self.warn(f"checkpoint {self.path(step)} is damaged and was passed over; an older one is tried")
         found = f"none of its {len(steps)} checkpoints is whole" if steps else "it has no checkpoint"
-        raise RunError(f"{self.folder} cannot be resumed: {found}; train again under a new name")
+        return 0, f"{self.folder} cannot be resumed: {found}; train again under a new name"
 
     def read(
         self, path: Path, optimizer: torch.optim.Optimizer, *, adopt: bool = False
@@ -166,7 +189,7 @@ class Checkpoints:
         saved = load_file(path / "weights.safetensors")
         with torch.no_grad():
             for name, tensor in trained_tensors(self.module).items():
-                tensor.copy_(saved[name])
+                tensor.copy_(like(saved[name], tensor))
         hooks = load_file(path / "hooks.safetensors")
         for index, hook in enumerate(self.hooks):
             mark = f"{index}/"
@@ -229,5 +252,6 @@ def _restore_optimizer(
         name, _, key = path.rpartition("/")
         weight = weights[name]
         # A step count of torch's optimizers stays on the host unless their kernel is fused.
-        moves = isinstance(value, torch.Tensor) and (key != "step" or weight in fused)
-        optimizer.state[weight][key] = value.to(weight.device) if moves else value
+        if isinstance(value, torch.Tensor) and (key != "step" or weight in fused):
+            value = like(value, weight) if value.shape == weight.shape else value.to(weight.device)
+        optimizer.state[weight][key] = value

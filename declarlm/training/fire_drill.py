@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from declarlm.core import RunError
 from declarlm.training.checkpoints import trained_tensors
+from declarlm.training.sharding import local, whole
 from declarlm.training.state import RandomState
 
 if TYPE_CHECKING:
@@ -25,29 +27,25 @@ def fire_drill(trainer: Trainer, rehearse: Callable[[], object] | None) -> None:
     Only the micro-batch budget stays as it was found to fit.
     """
     with _undone(trainer):
-        before = {name: tensor.clone() for name, tensor in trained_tensors(trainer.module).items()}
+        before = {name: local(tensor).clone() for name, tensor in trained_tensors(trainer.module).items()}
         _step(trainer)
         if not _has_changed(trainer, before):
             raise RunError("a training step left every weight as it was; raise trainer.learning_rate")
         _check_finite(trainer)
         del before
         if rehearse is not None:
-            import torch
-
-            trainer.module.eval()
-            with torch.no_grad():
-                rehearse()
-        trainer.directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fire-drill-", suffix=".tmp", dir=trainer.directory) as folder:
-            _save_and_reload(trainer, Path(folder) / "checkpoint")
+            trainer.call(rehearse)
+        with _scratch(trainer) as folder:
+            _save_and_reload(trainer, folder / "checkpoint")
 
 
 def _step(trainer: Trainer) -> None:
-    """Train on the longest rows that make one micro-batch, with the learning rate at its highest."""
+    """Train on the longest rows that make one micro-batch in each process, with the learning rate at its highest."""
     import numpy as np
 
     costs = trainer.workload.costs
-    size = min(trainer.steps.rows_per_step, max(1, trainer.state.budget // max(1, int(costs.max()))))
+    fitting = max(1, trainer.state.budget // max(1, int(costs.max())))
+    size = min(trainer.steps.rows_per_step, fitting * trainer.group.size)
     rows = np.argsort(-costs, kind="stable")[:size]
     trainer.module.train()
     loss, norm = trainer.compute_gradients(rows)
@@ -63,13 +61,14 @@ def _step(trainer: Trainer) -> None:
 def _has_changed(trainer: Trainer, before: dict[str, torch.Tensor]) -> bool:
     import torch
 
-    return any(not torch.equal(tensor, before[name]) for name, tensor in trained_tensors(trainer.module).items())
+    now = trained_tensors(trainer.module).items()
+    return trainer.group.agree(any(not torch.equal(local(tensor), before[name]) for name, tensor in now))
 
 
 def _check_finite(trainer: Trainer) -> None:
     """Refuse a learning rate at which one step leaves no numbers."""
     for name, tensor in trained_tensors(trainer.module).items():
-        if not tensor.isfinite().all():
+        if not local(tensor).isfinite().all():
             rate = max(group["lr"] for group in trainer.optimizer.param_groups)
             remedy = f"lower trainer.learning_rate ({rate:g})"
             raise RunError(f"one training step makes weight {name} infinite or not a number; {remedy}")
@@ -83,9 +82,24 @@ def _save_and_reload(trainer: Trainer, path: Path) -> None:
     trainer.checkpoints.write(path, trainer.optimizer, trainer.state, trainer.random)
     saved = load_file(path / "weights.safetensors")
     for name, tensor in trained_tensors(trainer.module).items():
-        if not torch.equal(saved[name], tensor.cpu()):
+        if not torch.equal(saved[name], whole(tensor).cpu()):
             raise RunError(f"weight {name} does not come back from a checkpoint as it was saved")
     trainer.checkpoints.read(path, trainer.optimizer)
+
+
+@contextmanager
+def _scratch(trainer: Trainer) -> Iterator[Path]:
+    """Have a folder for the length of the block, the same one in all processes."""
+    trainer.directory.mkdir(parents=True, exist_ok=True)
+    first, parent = trainer.group.is_first, trainer.directory
+    made = tempfile.mkdtemp(prefix=".fire-drill-", suffix=".tmp", dir=parent) if first else None
+    folder = Path(trainer.group.same(made))
+    try:
+        yield folder
+        trainer.group.wait()
+    finally:
+        if first:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -96,7 +110,7 @@ def _undone(trainer: Trainer) -> Iterator[None]:
     outer = RandomState.capture(trainer.device)
     mode = trainer.module.training
     # On the host, so that the copies do not count against the device's memory.
-    weights = {name: tensor.cpu().clone() for name, tensor in trained_tensors(trainer.module).items()}
+    weights = {name: local(tensor).cpu().clone() for name, tensor in trained_tensors(trainer.module).items()}
     hooks = [{key: value.clone() for key, value in hook.state().items()} for hook in trainer.hooks]
     trainer.random.restore(trainer.device)
     try:
@@ -104,7 +118,7 @@ def _undone(trainer: Trainer) -> Iterator[None]:
     finally:
         with torch.no_grad():
             for name, tensor in trained_tensors(trainer.module).items():
-                tensor.copy_(weights[name])
+                local(tensor).copy_(weights[name])
         for hook, state in zip(trainer.hooks, hooks, strict=True):
             hook.restore(state)
         trainer.optimizer.zero_grad()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from declarlm.core import RunError
 from declarlm.core.batching import by_length
+from declarlm.training.group import Alone
 from declarlm.training.precision import Precision, autocast, worth_a_pass
+from declarlm.training.sharding import whole
 from declarlm.training.workload import Hook, Workload
 
 if TYPE_CHECKING:
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from declarlm.training.config import GradientClipping
+    from declarlm.training.config import GradientClipping, TrainerConfig
 
 
 class Gradients:
@@ -27,24 +31,25 @@ class Gradients:
         self,
         module: nn.Module,
         workload: Workload,
-        *,
         hooks: Sequence[Hook],
+        *,
         clipping: GradientClipping,
         precision: Precision,
         device: torch.device,
+        group: Alone,
     ) -> None:
         from declarlm.layers.dropout import quicken_dropout
 
         quicken_dropout(module)
         self.module, self.workload, self.hooks = module, workload, hooks
-        self.clipping, self.precision, self.device = clipping, precision, device
+        self.clipping, self.precision, self.device, self.group = clipping, precision, device, group
         self.weights = [weight for weight in module.parameters() if weight.requires_grad]
 
-    def compute(self, rows: np.ndarray[Any, Any], budget: int) -> tuple[float, float]:
-        """Return the loss and the length of its gradient before clipping; either may be non-finite.
+    def compute(self, rows: np.ndarray[Any, Any], budget: int) -> Tensor:
+        """Leave the gradients of this process's share of the rows on the weights, and return its loss.
 
         Raises:
-            RuntimeError: If memory runs out; the gradients are then those of a part of the rows.
+            RuntimeError: If memory runs out; the gradients are then those of a part of the share.
         """
         import torch
 
@@ -55,12 +60,24 @@ class Gradients:
             if denominators[name] > 0
         }
         total = torch.zeros((), device=self.device)
-        for part in by_length(self.workload.costs[rows], budget, worth=worth_a_pass(self.device)):
+        cut = partial(by_length, budget=budget, worth=worth_a_pass(self.device))
+        for part, share in self.group.micro_batches(self.workload.costs[rows], cut):
             with autocast(self.precision, self.device):
                 losses = self.workload.losses(self.module, rows[part])
-            total += _backward([factor * losses[name] for name, factor in factors.items()])
-        extra = [loss for hook in self.hooks if (loss := hook.extra_loss()) is not None]
-        total += _backward(extra)
+            total += _backward([share * factor * losses[name] for name, factor in factors.items()])
+        if self.group.is_first:
+            total += _backward([loss for hook in self.hooks if (loss := hook.extra_loss()) is not None])
+        return total
+
+    def finish(self, total: Tensor) -> tuple[float, float]:
+        """Return loss and length of the gradient of the whole step, and clip it; either may be non-finite.
+
+        Args:
+            total: The loss of this process's share of the rows.
+        """
+        import torch
+
+        self.group.add_up(total, self.weights)
         loss, length = torch.stack([total, self._clip().to(total)]).tolist()
         return loss, length
 
@@ -71,7 +88,7 @@ class Gradients:
 
         clipping = self.clipping
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
-        length = utils.get_total_norm(gradients)
+        length = whole(utils.get_total_norm(gradients))
         if clipping.clipglobalnorm is not None:
             utils.clip_grads_with_norm_(self.weights, clipping.clipglobalnorm, length)
         if clipping.clipnorm is not None:
@@ -101,3 +118,34 @@ def parameter_groups(
     groups: list[dict[str, Any]] = [{"params": matrices, "lr": learning_rate}]
     groups.append({"params": vectors, "lr": learning_rate, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
+
+
+def build_optimizer(
+    config: TrainerConfig, module: nn.Module, parameter_groups: Sequence[Mapping[str, Any]]
+) -> torch.optim.Optimizer:
+    """Return a fresh optimizer of all trainable weights of a module.
+
+    Raises:
+        RunError: If a trainable weight is not in exactly one group or not float32, or a learning rate is unknown.
+    """
+    import torch
+
+    names = {id(weight): name for name, weight in module.named_parameters() if weight.requires_grad}
+    grouped = [id(weight) for group in parameter_groups for weight in group["params"]]
+    if sorted(names) != sorted(grouped):
+        wrong = [name for key, name in names.items() if grouped.count(key) != 1] or ["one that does not train"]
+        raise RunError(f"each trainable weight must be in exactly one parameter group: {', '.join(wrong[:5])}")
+    for name, weight in module.named_parameters():
+        if weight.requires_grad and weight.dtype != torch.float32:
+            kind = str(weight.dtype).removeprefix("torch.")
+            raise RunError(
+                f"weight {name} would train as {kind}, which rounds small updates away: trained weights must be "
+                "float32; trainer.precision: bf16 gives the speed of bfloat16"
+            )
+    groups = [{"lr": config.learning_rate, **group} for group in parameter_groups]
+    if any(group["lr"] == "auto" for group in groups):
+        raise RunError("trainer.learning_rate is still 'auto' when training starts; give it a number")
+    optimizer: torch.optim.Optimizer = config.optimizer.build().build(groups, groups[0]["lr"])
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from declarlm.training.config import Steps
 from declarlm.training.precision import memory_in_use
 from declarlm.training.progress import Progress, StepReport
-from declarlm.training.tracking import Track
+from declarlm.training.tracking import Track, Untracked
 from declarlm.training.workload import Evaluation
 
 if TYPE_CHECKING:
@@ -26,12 +26,10 @@ class Reporter:
         track: What the run remembers.
     """
 
-    def __init__(
-        self, directory: Path, progress: Progress, *, total_steps: int, steps_per_epoch: int, device: torch.device
-    ) -> None:
-        self.progress, self.track = progress, Track(directory)
-        self._total, self._per_epoch, self._device = total_steps, steps_per_epoch, device
-        self._interval = max(1, total_steps // NUM_LINES)
+    def __init__(self, track: Track | Untracked, progress: Progress, *, steps: Steps, device: torch.device) -> None:
+        self.progress, self.track = progress, track
+        self._total, self._per_epoch, self._device = steps.total, steps.per_epoch, device
+        self._interval = max(1, steps.total // NUM_LINES)
         self._shown_at = 0.0
         self._seconds, self._tokens, self._steps = 0.0, 0, 0
 

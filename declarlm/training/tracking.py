@@ -70,6 +70,22 @@ class Track:
             _append(self._events, Event(wall_time=time.time(), step=step, summary=Summary(value=shown)))
 
 
+class Untracked:
+    """The metrics of a process that another one writes for."""
+
+    def open(self, step: int) -> None:
+        pass
+
+    def step(self, report: StepReport) -> None:
+        pass
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        pass
+
+    def skipped(self, step: int, epoch: float, what: str) -> None:
+        pass
+
+
 def _append(path: Path, event: Any) -> None:
     """Write one record: its length and its bytes, each with a checksum."""
     from tensorboardX.record_writer import masked_crc32c

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from declarlm.core import RunError
 from declarlm.core.device import is_out_of_memory, release_memory
@@ -17,7 +17,8 @@ from declarlm.training.batches import Order
 from declarlm.training.checkpoints import Checkpoints, identity
 from declarlm.training.config import TrainerConfig, plan_steps
 from declarlm.training.fire_drill import fire_drill
-from declarlm.training.gradients import Gradients
+from declarlm.training.gradients import Gradients, build_optimizer
+from declarlm.training.group import Alone
 from declarlm.training.interrupts import Interrupts, StoppedError
 from declarlm.training.precision import (
     default_budget,
@@ -27,6 +28,7 @@ from declarlm.training.precision import (
 from declarlm.training.progress import Progress, Quiet
 from declarlm.training.reporting import Reporter
 from declarlm.training.state import RandomState, TrainState
+from declarlm.training.tracking import Track, Untracked
 from declarlm.training.workload import Evaluation, Hook, Workload
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+T = TypeVar("T")
 MAX_FAILURES = 5  # steps in a row whose loss or gradient is not finite
 CHECKPOINT_SECONDS = 600.0  # the most training that a crash costs, however long an epoch is
 
@@ -68,12 +71,14 @@ class Trainer:
         device: str | torch.device,
         hooks: Sequence[Hook] = (),
         progress: Progress | None = None,
+        group: Alone | None = None,
     ) -> None:
         import torch
 
+        self.group = group or Alone()
         self.config, self.module, self.workload, self.hooks = config, module, workload, hooks
         self.evaluate = None if config.skip_all_evaluation else evaluate
-        self.goal, self.metric, self.directory = goal, metric, directory
+        self.goal, self.metric, self.directory, self.seed = goal, metric, directory, seed
         self.device = torch.device(device)
         self.steps = plan_steps(config, workload.num_rows)
         per_step, per_epoch = self.steps.rows_per_step, self.steps.per_epoch
@@ -85,29 +90,24 @@ class Trainer:
         if config.enable_gradient_checkpointing:
             enable_gradient_checkpointing(module)
         self.gradients = Gradients(
-            module,
-            workload,
-            hooks=hooks,
+            *(module, workload, hooks),
             clipping=config.gradient_clipping,
             precision=self.precision,
             device=self.device,
+            group=self.group,
         )
         budget = config.max_tokens_per_micro_batch
         self.state = TrainState(budget=default_budget(self.device) if budget == "auto" else budget)
         self.random = RandomState.seeded(seed, self.device)
-        self.reporter = Reporter(
-            directory,
-            progress or Quiet(),
-            total_steps=self.steps.total,
-            steps_per_epoch=per_epoch,
-            device=self.device,
-        )
+        track = Track(directory) if self.group.is_first else Untracked()
+        self.reporter = Reporter(track, progress or Quiet(), steps=self.steps, device=self.device)
         self.checkpoints = Checkpoints(
             directory / "checkpoints",
             module=module,
             hooks=hooks,
             identity=identity(config.dump(), seed, self.steps.total, module, self.optimizer, workload.costs),
             warn=self.reporter.progress.note,
+            group=self.group,
         )
         self._interrupts = Interrupts()
         self._counted_at = self._saved_at = time.monotonic()
@@ -118,32 +118,8 @@ class Trainer:
         return self.steps.total
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """Return a fresh optimizer of all trainable weights.
-
-        Raises:
-            RunError: If a trainable weight is not in exactly one group or not float32, or a learning rate is unknown.
-        """
-        import torch
-
-        names = {id(weight): name for name, weight in self.module.named_parameters() if weight.requires_grad}
-        grouped = [id(weight) for group in self.parameter_groups for weight in group["params"]]
-        if sorted(names) != sorted(grouped):
-            wrong = [name for key, name in names.items() if grouped.count(key) != 1] or ["one that does not train"]
-            raise RunError(f"each trainable weight must be in exactly one parameter group: {', '.join(wrong[:5])}")
-        for name, weight in self.module.named_parameters():
-            if weight.requires_grad and weight.dtype != torch.float32:
-                kind = str(weight.dtype).removeprefix("torch.")
-                raise RunError(
-                    f"weight {name} would train as {kind}, which rounds small updates away: trained weights must be "
-                    "float32; trainer.precision: bf16 gives the speed of bfloat16"
-                )
-        groups = [{"lr": self.config.learning_rate, **group} for group in self.parameter_groups]
-        if any(group["lr"] == "auto" for group in groups):
-            raise RunError("trainer.learning_rate is still 'auto' when training starts; give it a number")
-        optimizer: torch.optim.Optimizer = self.config.optimizer.build().build(groups, groups[0]["lr"])
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
-        return optimizer
+        """Return a fresh optimizer of all trainable weights."""
+        return build_optimizer(self.config, self.module, self.parameter_groups)
 
     def fire_drill(self, rehearse: Callable[[], object] | None = None) -> None:
         """Do once, on the longest rows, what training will do for hours, and leave everything as it was.
@@ -220,7 +196,7 @@ class Trainer:
                 self.random.restore(self.device)
                 if adopt:
                     self._save()
-            elif self.checkpoints.steps():
+            elif self.group.same(bool(self.checkpoints.steps())):
                 raise RunError(f"{self.directory} holds checkpoints already; resume it, or train under a new name")
             else:
                 self._save()
@@ -247,7 +223,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         rows = self.order.rows(state.step)
-        loss, norm = self.compute_gradients(rows)
+        with self.group.own_random(self.device, self.seed, state.step):
+            loss, norm = self.compute_gradients(rows)
         is_finite = math.isfinite(loss) and math.isfinite(norm)
         with self._interrupts.held():
             if is_finite:
@@ -275,12 +252,15 @@ class Trainer:
             OutOfMemoryError: If not even one row fits.
         """
         while True:
+            total = None
             try:
-                return self.gradients.compute(rows, self.state.budget)
+                total = self.gradients.compute(rows, self.state.budget)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or not self.group.shrinks:
                     raise
             # Outside the handler, because the error's traceback holds the activations.
+            if not self.group.agree(total is None) and total is not None:
+                return self.gradients.finish(total)
             self.optimizer.zero_grad()
             release_memory(self.device)
             costs = self.workload.costs[rows]
@@ -323,15 +303,19 @@ class Trainer:
                 f"weights from before them are in {self.checkpoints.path(state.step)}; lower trainer.learning_rate"
             )
 
-    def _evaluate(self) -> Evaluation:
+    def call(self, evaluate: Callable[[], T]) -> T:
+        """Return what an evaluation of the module as it is now returns."""
         import torch
 
+        self.module.eval()
+        with self.group.evaluating(self.module, self.device), torch.no_grad():
+            return evaluate()
+
+    def _evaluate(self) -> Evaluation:
         state = self.state
         metrics: dict[str, float] = {}
         if self.evaluate is not None:
-            self.module.eval()
-            with torch.no_grad():
-                metrics = dict(self.evaluate())
+            metrics = self.group.same(dict(self.call(self.evaluate)))
             self.random.restore(self.device)  # so that training does not depend on how often it is evaluated
         with self._interrupts.held():
             self._count_time()
@@ -377,7 +361,7 @@ class Trainer:
         if self.config.checkpoints_per_epoch:
             step = step % self.steps.per_epoch
             interval = math.ceil(self.steps.per_epoch / self.config.checkpoints_per_epoch)
-        is_late = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+        is_late = self.group.same(time.monotonic() - self._saved_at > CHECKPOINT_SECONDS)
         return is_late or (interval > 0 and step % interval == 0)
 
     def _save(self) -> None:
