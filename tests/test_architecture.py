@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "declarlm"
 ROOMS = [
     *("cli", "serving", "api", "config", "completion", "hyperopt", "export", "planning", "objectives", "evaluation"),
-    *("inference", "training", "models", "data", "features", "decoders", "metrics", "losses", "combiners", "encoders"),
+    *("inference", "backends", "training", "models", "data", "features", "decoders", "metrics", "losses", "combiners", "encoders"),
     *("adapters", "backbones", "prompts", "run", "compat", "layers", "core"),
 ]
 HEAVY = {"torch", "transformers", "peft", "pandas", "sklearn", "bitsandbytes", "accelerate", "pyarrow", "scipy"}

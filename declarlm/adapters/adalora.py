@@ -32,6 +32,7 @@ class AdaloraAdapter(LowRankAdapter):
 
     learning_rate = 1e-3
     peft_type = "ADALORA"
+    can_shard = False
 
     class Config(LowRankAdapter.Config):
         r: int = param("Mean rank of the update of a layer in the end.", default=16, min=1)

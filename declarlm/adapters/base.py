@@ -35,10 +35,12 @@ class Adapter:
     Attributes:
         learning_rate: Rate that suits this kind of adapter.
         peft_type: Name of the kind in PEFT's files.
+        can_shard: Whether it trains where each process holds a part of each weight.
     """
 
     learning_rate: ClassVar[float]
     peft_type: ClassVar[str]
+    can_shard: ClassVar[bool] = True
 
     class Config(Section):
         pretrained_adapter_weights: str | None = param(

@@ -8,26 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from declarlm.api.training import Metrics, Work, conclude, fit
+from declarlm.api.folds import train_each
+from declarlm.api.spreading import Predicting, Training
+from declarlm.api.training import Metrics, Work, conclude, fit, learn
 from declarlm.config import LlmConfig, ModelConfig, completed, read_written
 from declarlm.core import ConfigError, Problem, RunError
 from declarlm.core.device import check_device, find_device
 from declarlm.core.files import atomic_folder
 from declarlm.data.parts import read_parts
-from declarlm.data.split import Tables, back_test, k_folds
+from declarlm.data.split import back_test, k_folds
 from declarlm.data.tables import read_table
 from declarlm.data.write import check_target, write_table
-from declarlm.evaluation import EvaluationResult, mean_losses, measure
+from declarlm.evaluation import EvaluationResult, mean_losses, measure, predictions
 from declarlm.inference.generation import Generation
-from declarlm.inference.predictor import predict_rows, predict_table, prediction_table
+from declarlm.inference.predictor import predict_rows, predict_table, prediction_table, remarks_on
 from declarlm.planning.preview import Previews, preview_rows
 from declarlm.run import Run, create_run, open_run, resume_run
+from declarlm.training.group import Alone
 from declarlm.training.progress import tell
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from declarlm.api.sweeping import HyperoptResult
+    from declarlm.backends import Seat
+    from declarlm.data.parts import Parts
     from declarlm.hyperopt.sweep import Watcher
     from declarlm.models.base import Model
     from declarlm.models.llm import Llm
@@ -83,6 +88,7 @@ class DeclarLM:
         self.device = device
         self._given = self.document.text or cast(Mapping[str, Any], config)
         self._model: Model | None = None
+        self._directory: Path | None = None  # the run that the model is, or will be, loaded from
 
     def train(
         self,
@@ -138,11 +144,13 @@ class DeclarLM:
         resume: str | Path | None = None,
         origin: Path | None = None,
         progress: Progress | None = None,
+        seat: Seat | None = None,
     ) -> Generator[Evaluation, None, TrainResult]:
         """Train as ``train`` does, yield after each evaluation, and return what ``train`` returns.
 
         Who stops asking for more, and closes the generator, leaves a run that can go on. ``origin`` is the directory
-        of a run of the same rows and shapes that a new one starts from, whatever the values of its trainer.
+        of a run of the same rows and shapes that a new one starts from, whatever the values of its trainer. A process
+        with a ``seat`` trains together with others in the run ``resume``, which another one has opened.
         """
         model = self.config.build()
         parts = read_parts(
@@ -151,16 +159,34 @@ class DeclarLM:
             features=[*model.inputs, *model.outputs],
             seed=self.config.seed,
         )
-        opened = resume_run(Path(resume)) if resume else create_run(Path(output), name or "run")
-        with self._placed(), opened as run:
+        backend = self.config.backend.build()
+        with self._placed(), self._run(parts, resume, Path(output), name or "run", seat) as run:
+            if seat is None and not backend.is_here:
+                learn(model, parts.tables)  # What is wrong with the rows shows before any process is started.
+                rows = {"dataset": dataset, "validation": validation, "test": test}
+                metrics = yield from backend.train(Training(self.document.data, rows, run.directory, origin), progress)
+            else:
+                group = Alone() if seat is None else seat.group
+                work = Work(self.config, model, parts, run, self._device, self._predict_raw, progress, origin, group)
+                yield from fit(work)
+                self._model = model
+                metrics = conclude(work, lambda table: self._evaluate(table, group=group).metrics)
+        self._directory = run.directory
+        return TrainResult(run.directory, metrics, run.history(), self)
+
+    @contextmanager
+    def _run(self, parts: Parts, resume: Any, output: Path, name: str, seat: Seat | None) -> Iterator[Run]:
+        """Have the run of a training open for the length of the block."""
+        if seat is not None:
+            yield Run(Path(resume))  # Who leads has opened it.
+            return
+        with resume_run(Path(resume)) if resume else create_run(output, name) as run:
             if resume:
                 run.check_config(self.config.dump())
                 run.check_sources(parts.sources)
-            work = Work(self.config, self._given, model, parts, run, self._device, self._predict_raw, progress, origin)
-            yield from fit(work)
-            self._model = model
-            metrics = conclude(work, lambda table: self._evaluate(table).metrics)
-        return TrainResult(run.directory, metrics, run.history(), self)
+            else:
+                run.write_config(self._given, self.config.dump())
+            yield run
 
     def hyperopt(
         self,
@@ -216,12 +242,20 @@ class DeclarLM:
         if output is not None:
             check_target(Path(output), dataset)
         table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
-        model = self._ready(table)
-        predictions, remarks = predict_table(model, table, self._generation(generation))
+        backend = self.config.backend.build()
+        settings = self._generation(generation)
+        if backend.is_here:
+            found, reasons = self.predict_block(table, settings)
+        else:
+            found, reasons = backend.predict(table, self._predicting(settings))
         if output is not None:
-            write_table(predictions, Path(output))
-        tell(remarks, None)
-        return predictions
+            write_table(found, Path(output))
+        tell(remarks_on(reasons, len(table)), None)
+        return found
+
+    def predict_block(self, table: pd.DataFrame, settings: Generation) -> tuple[pd.DataFrame, dict[int, str]]:
+        """Return the predictions for rows, made in this process, and why rows failed, by position."""
+        return predict_table(self._ready(table), table, settings)
 
     def evaluate(self, dataset: Any, *, generation: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Return metrics and predictions on rows whose answers are known; ``generation`` is as for ``predict``.
@@ -234,12 +268,14 @@ class DeclarLM:
         self._ready(table)
         return self._evaluate(table, generation)
 
-    def _evaluate(self, table: pd.DataFrame, generation: Mapping[str, Any] | None = None) -> EvaluationResult:
-        model = self._ready(table)
+    def _evaluate(
+        self, table: pd.DataFrame, generation: Mapping[str, Any] | None = None, group: Alone | None = None
+    ) -> EvaluationResult:
+        model, together, settings = self._ready(table), group or Alone(), self._generation(generation)
         objective = self.config.trainer.build()
         judged = model.labelled(table)
-        losses = mean_losses(model, objective.store(model, table.iloc[judged]))
-        raws = predict_rows(model, table, self._generation(generation))
+        losses = mean_losses(model, objective.store(model, table.iloc[judged]), group=together)
+        raws = predictions(together, table, lambda some: predict_rows(model, some, settings))
         measured = measure(model.outputs, table.iloc[judged], {name: raw.take(judged) for name, raw in raws.items()})
         metrics = {name: {**measured.get(name, {}), **values} for name, values in losses.items()}
         return EvaluationResult(metrics, prediction_table(model.outputs, raws, table.index))
@@ -268,7 +304,7 @@ class DeclarLM:
         """
         table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
         parts = k_folds(table, self.config.preprocessing.split, folds, self.config.seed)
-        return self._train_each(parts, Path(output), name)
+        return train_each(self, parts, output=Path(output), name=name)
 
     def back_test(
         self, dataset: Any, column: str, *, windows: int = 3, output: str | Path = "runs", name: str = "window"
@@ -282,19 +318,7 @@ class DeclarLM:
             DataError: If the column is missing, holds no dates, or too few different ones.
         """
         table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
-        return self._train_each(back_test(table, column, windows), Path(output), name)
-
-    def _train_each(self, parts: Iterator[Tables], output: Path, name: str) -> pd.DataFrame:
-        import pandas as pd
-
-        rows = []
-        for number, part in enumerate(parts, 1):
-            model = type(self)(self.config.dump(), device=self.device)
-            held_out = part.validation if len(part.validation) else None
-            run = model.train(part.train, validation=held_out, test=part.test, output=output, name=f"{name}_{number}")
-            metrics = run.metrics["test"].items()
-            rows.append({f"{out}.{metric}": value for out, values in metrics for metric, value in values.items()})
-        return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name=name))
+        return train_each(self, back_test(table, column, windows), output=Path(output), name=name)
 
     def save(self, directory: str | Path) -> None:
         """Write the model, without the history of its training, so that ``load`` opens it."""
@@ -307,29 +331,46 @@ class DeclarLM:
         run.mark("finished")
 
     @classmethod
-    def load(cls, directory: str | Path, *, device: str | None = None) -> Self:
+    def load(
+        cls, directory: str | Path, *, device: str | None = None, backend: str | Mapping[str, Any] = "local"
+    ) -> Self:
         """Return the model of a run directory.
+
+        Args:
+            directory: The run directory.
+            device: As for ``DeclarLM``.
+            backend: Where it predicts, wherever it was trained: a section ``backend``, or the name of one.
 
         Raises:
             RunError: If there is none, or a part of it is missing or was changed.
         """
         run = open_run(Path(directory))
         run.verify()
-        loaded = cls(run.directory / "config.resolved.yaml", device=device)
-        model = loaded.config.build()
-        model.restore(run.model, run.read("features"), device=loaded._device())
-        loaded._model = model
+        where = [f"backend={backend}"] if isinstance(backend, str) else {"backend": backend}
+        loaded = cls(run.directory / "config.resolved.yaml", overrides=where, device=device)
+        loaded._directory = run.directory
+        if loaded.config.backend.plugin.is_here:
+            loaded._ready()
         return loaded
 
     def _ready(self, table: pd.DataFrame | None = None) -> Model:
         """Return the model, making one that needs no training on first use."""
+        if self._model is None and self._directory is not None:
+            run, model = Run(self._directory), self.config.build()
+            self._model = model.restore(run.model, run.read("features"), device=self._device())
         if self._model is None:
             if table is None or self.config.objective.trains or not isinstance(self.config, LlmConfig):
                 raise RunError("the model is not trained yet; call train, or load a run with DeclarLM.load")
-            model = cast("Llm", self.config.build())
-            model.zero_shot(list(map(str, table.columns)))
-            self._model = model.build(total_steps=0, seed=self.config.seed, device=self._device())
+            llm = cast("Llm", self.config.build())
+            llm.zero_shot(list(map(str, table.columns)))
+            self._model = llm.build(total_steps=0, seed=self.config.seed, device=self._device())
         return self._model
+
+    def _predicting(self, settings: Generation) -> Predicting:
+        """Return what predicts in other processes."""
+        if self._directory is None and self.config.objective.trains:
+            self._ready()  # says what is missing
+        return Predicting(self._directory, self.document.data, settings, self.device)
 
     def _predict_raw(self, model: Model, table: pd.DataFrame, only: Any) -> Any:
         return predict_rows(model, table, self._generation(None), only)

@@ -224,7 +224,8 @@ def _run(model: DeclarLM, sweep: Sweep, rows: Mapping[str, Any]) -> HyperoptResu
     if section.executor.plugin.side_by_side and find_device(model.device) == "cpu":
         model.config.build().share()
     try:
-        with nullcontext() if sweep.watcher is None else sweep.watcher.watching():
+        watching = nullcontext() if sweep.watcher is None else sweep.watcher.watching()
+        with watching, model.config.backend.build().opened():
             section.executor.build().run(sweep, launcher)
             sweep.close()
     except (KeyboardInterrupt, StoppedError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ from declarlm.evaluation import Validation
 from declarlm.objectives import Supervised
 from declarlm.run import Card, Run
 from declarlm.training import Trainer, plan_steps
+from declarlm.training.group import Alone
 from declarlm.training.progress import tell
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from declarlm.data.split import Tables
     from declarlm.models.base import Model, Store
     from declarlm.objectives import Objective
     from declarlm.training.progress import Progress
@@ -34,7 +37,6 @@ class Work:
 
     Attributes:
         config: The config, valid and complete.
-        given: The config as it was written.
         model: The model of the config, which has seen no row yet.
         parts: Its rows.
         run: Where everything about it is kept.
@@ -42,10 +44,10 @@ class Work:
         predict: Returns what a model predicts for a table, for some of its outputs.
         progress: Where steps and evaluations are shown.
         origin: Directory of a run that a new one starts from.
+        group: The processes that train together.
     """
 
     config: ModelConfig
-    given: str | Mapping[str, Any]
     model: Model
     parts: Parts
     run: Run
@@ -53,12 +55,14 @@ class Work:
     predict: Callable[[Model, pd.DataFrame, Any], Any]
     progress: Progress | None
     origin: Path | None = None
+    group: Alone = field(default_factory=Alone)
 
 
 def fit(work: Work) -> Iterator[Evaluation]:
     """Take the model from sections to trained weights, and yield after each evaluation."""
-    config, model, tables, run = work.config.trainer, work.model, work.parts.tables, work.run
-    model.learn(tables.train, *(table for table in (tables.validation, tables.test) if len(table)))
+    config, model, tables, run, group = work.config.trainer, work.model, work.parts.tables, work.run, work.group
+    is_new = group.same(run.status.state == "created")
+    learn(model, tables)
     model.open(tables.train, seed=work.config.seed, folder=run.directory / "base")
     device = work.find_device()
     for table in (tables.validation, tables.test):
@@ -67,18 +71,17 @@ def fit(work: Work) -> Iterator[Evaluation]:
     store = objective.store(model, tables.train)
     model.learn_lengths(store)
     held_out = objective.store(model, tables.validation) if len(tables.validation) else store
-    judge = Validation(model, held_out, tables.validation, config, work.predict, training=store)
+    judge = Validation(model, held_out, tables.validation, config, work.predict, training=store, group=group)
     steps = plan_steps(config, len(store)).total if objective.trains else 0
-    model.build(total_steps=steps, seed=work.config.seed, device=device)
+    model.build(total_steps=steps, seed=work.config.seed, device=device, shards=group.shards)
     remarks = _remarks(work, objective, store, judge)
-    is_new = run.status.state == "created"
-    if is_new:
-        run.write_config(work.given, work.config.dump())
+    if is_new and group.is_first:
         run.write_environment(device)
         run.write_data({**work.parts.record(), "remarks": remarks})
         run.write_features(model.states())
     if not objective.trains:
         return
+    group.prepare(model.module)
     trainer = Trainer(
         config,
         model.module,
@@ -92,13 +95,20 @@ def fit(work: Work) -> Iterator[Evaluation]:
         device=device,
         hooks=model.hooks(),
         progress=work.progress,
+        group=group,
     )
     if is_new:
         trainer.fire_drill(judge.rehearse if trainer.evaluate is not None else None)
-    if is_new and work.origin is not None:
+    if is_new and work.origin is not None and group.is_first:
         run.adopt(Run(work.origin))
-    begun = not is_new or bool(trainer.checkpoints.steps())
-    yield from trainer.fit(resume=begun, adopt=is_new and work.origin is not None, begun=lambda: run.mark("training"))
+    begun = group.same(not is_new or bool(trainer.checkpoints.steps()))
+    mark = partial(run.mark, "training") if group.is_first else None
+    yield from trainer.fit(resume=begun, adopt=is_new and work.origin is not None, begun=mark)
+
+
+def learn(model: Model, tables: Tables) -> None:
+    """Have the model's features learn from the training rows, and check all rows."""
+    model.learn(tables.train, *(table for table in (tables.validation, tables.test) if len(table)))
 
 
 def _remarks(work: Work, objective: Objective, store: Store, judge: Validation) -> list[str]:
@@ -117,15 +127,20 @@ def _remarks(work: Work, objective: Objective, store: Store, judge: Validation) 
 
 def conclude(work: Work, measure: Callable[[pd.DataFrame], Mapping[str, Any]]) -> Metrics:
     """Save the model, judge it on the rows that it was not trained on, and write both down."""
-    run, parts = work.run, work.parts
-    with atomic_folder(run.model) as folder:
-        work.model.save(folder)
-    rmtree(run.directory / "base", ignore_errors=True)
+    run, parts, model, group = work.run, work.parts, work.model, work.group
+    digest = model.digest()
+    with group.gathered(model.module):
+        if group.is_first:
+            with atomic_folder(run.model) as folder:
+                model.save(folder, digest)
+            rmtree(run.directory / "base", ignore_errors=True)
     tables = {"validation": parts.tables.validation, "test": parts.tables.test}
-    metrics: Metrics = {split: dict(measure(table)) for split, table in tables.items() if len(table)}
-    run.write_results(metrics)
-    run.write_card(_card(work, metrics))
-    run.mark("finished")
+    with group.evaluating(model.module):
+        metrics: Metrics = {split: dict(measure(table)) for split, table in tables.items() if len(table)}
+    if group.is_first:
+        run.write_results(metrics)
+        run.write_card(_card(work, metrics))
+        run.mark("finished")
     return metrics
 
 

@@ -67,11 +67,16 @@ def load(
     return model
 
 
+def usual_dtype(device: str) -> str:
+    """Return the type of weights that do not train: bfloat16 on a GPU, float32 on a CPU."""
+    return "float32" if device == "cpu" else "bfloat16"
+
+
 def _dtype(name: str, place: torch.device) -> torch.dtype:
     import torch
 
     if name == "auto":
-        return torch.float32 if place.type == "cpu" else torch.bfloat16
+        name = usual_dtype(place.type)
     if name not in DTYPES:
         raise ConfigError("config", [Problem("dtype", f"cannot be {choose_from(name, ('auto', *DTYPES))}")])
     return getattr(torch, name)  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ RENAMED = {
     "--random_seed": "--seed",
     "-rs": "--seed",
     "--base_model": "--base-model",
+    "-b": "--backend",
 }
 RUNS = ("--model_path", "-m")  # Their value is an argument: --model_path RUN is RUN.
 RESUMED = ("--model_resume_path", "-mrp")
@@ -31,7 +32,7 @@ ABSENT = {
     **dict.fromkeys(("--gpus", "-g"), _DEVICE),
     **dict.fromkeys(("--gpu_memory_limit", "-gml"), "leave it out, micro-batches shrink until they fit"),
     **dict.fromkeys(("--disable_parallel_threads", "-dpt"), "set the environment variable OMP_NUM_THREADS=1"),
-    **dict.fromkeys(("--backend", "-b", "--use_horovod"), "leave it out, everything runs in one process"),
+    "--use_horovod": "write --backend ray",
     "--data_format": "leave it out, the ending of a file's name tells its format",
     **dict.fromkeys(("--split", "-sp"), _SPLITS),
     **dict.fromkeys(

@@ -11,6 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+Backend = Annotated[
+    str | None,
+    typer.Option("--backend", help="Where it runs: local, ray, or a section as in '{type: ray, num_workers: 4}'."),
+]
 Config = Annotated[Path, typer.Option("--config", "-c", help="YAML file of the config.")]
 Dataset = Annotated[str, typer.Option("--dataset", help="File, glob or hf:// address of the rows.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:1; by default a GPU if there is one.")]

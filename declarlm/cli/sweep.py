@@ -33,6 +33,7 @@ def hyperopt(
     set_: options.Set = None,
     seed: options.Seed = None,
     device: options.Device = None,
+    backend: options.Backend = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     offline: options.Offline = False,
@@ -43,7 +44,7 @@ def hyperopt(
 
     watcher = None if quiet else Table()
     if resume is not None:
-        changed = {"--config": config, "--set": set_, "--seed": seed, "--name": name}
+        changed = {"--config": config, "--set": set_, "--seed": seed, "--backend": backend, "--name": name}
         for flag, given in changed.items():
             if given:
                 raise typer.BadParameter("a sweep goes on as it began; begin a new one to change it", param_hint=flag)
@@ -55,7 +56,7 @@ def hyperopt(
     if config is None or dataset is None:
         missing = "--config" if config is None else "--dataset"
         raise typer.BadParameter("is required, or --resume DIR", param_hint=missing)
-    model = make_model(config, options.changes(set_, seed=seed), device=device, quiet=quiet)
+    model = make_model(config, options.changes(set_, seed=seed, backend=backend), device=device, quiet=quiet)
     named = name or re.sub(r"[^A-Za-z0-9_-]+", "_", config.stem)[:60] or "sweep"
     result = model.hyperopt(dataset, validation=validation, test=test, output=output, name=named, watcher=watcher)
     _report(result, as_json=as_json, quiet=quiet)

@@ -35,6 +35,7 @@ def train(
     set_: options.Set = None,
     seed: options.Seed = None,
     device: options.Device = None,
+    backend: options.Backend = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     offline: options.Offline = False,
@@ -45,7 +46,7 @@ def train(
     go_offline(offline)
     if name is not None and not NAME.fullmatch(name):
         raise typer.BadParameter("use up to 64 of A-Z a-z 0-9 . _ - and no dot in front", param_hint="--name")
-    model = make_model(config, options.changes(set_, seed=seed), device=device, quiet=quiet)
+    model = make_model(config, options.changes(set_, seed=seed, backend=backend), device=device, quiet=quiet)
     if model.config.hyperopt is not None and not quiet:
         say(f"{config}: its hyperopt section is for declarlm hyperopt; this trains once, with the config's own values")
     named = name or re.sub(r"[^A-Za-z0-9_-]+", "_", config.stem)[:60] or "run"
@@ -109,6 +110,7 @@ def predict(
     set_: options.SetGeneration = None,
     seed: options.SeedOfDrawing = None,
     device: options.Device = None,
+    backend: options.Backend = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     offline: options.Offline = False,
@@ -117,7 +119,7 @@ def predict(
     go_offline(offline)
     _check_output(output, dataset)
     generation = _generation(set_)
-    model, rows = _opened(run, dataset, device)
+    model, rows = _opened(run, dataset, device, backend=backend)
     with _warnings_said():
         predictions = model.predict(rows, generation=_seeded(model, generation, seed))
     if output is not None:
@@ -151,7 +153,7 @@ def go_offline(offline: bool) -> None:
 
 
 def _opened(
-    run: Path, dataset: str, device: str | None, *, with_outputs: bool = False
+    run: Path, dataset: str, device: str | None, *, backend: str | None = None, with_outputs: bool = False
 ) -> tuple[DeclarLM, pd.DataFrame]:
     """Return the model of a run and rows for it; the rows are judged first, since loading weights takes longer."""
     from declarlm.api import DeclarLM
@@ -163,7 +165,7 @@ def _opened(
     table = read_table(dataset, missing_values=config.preprocessing.missing_values)
     config.build().check_columns(table)
     require_columns(table, [feature.source for feature in config.output_features if with_outputs])
-    return DeclarLM.load(run, device=device), table
+    return DeclarLM.load(run, device=device, backend=backend or "local"), table
 
 
 def _generation(changes: Sequence[str] | None) -> dict[str, Any]:

@@ -57,6 +57,11 @@ RENAMED: dict[str, str] = {
     "trainer.use_mixed_precision": "precision",
     **{f"preprocessing.{kind}": f"/defaults.{kind}.preprocessing" for kind in _TYPES.split()},
     "defaults.numerical": "number",
+    "backend.trainer.num_workers": "/backend.num_workers",
+    "backend.trainer.strategy": "/backend.strategy",
+    "backend.trainer.resources_per_worker.CPU": "/backend.cpu_resources_per_worker",
+    "backend.trainer.resources_per_worker.GPU": "/backend.gpu_resources_per_worker",
+    "backend.trainer.use_gpu": "/backend.gpu_resources_per_worker",
     "preprocessing.split_probabilities": "split.probabilities",
     **{f"{place}.*.preprocessing.{old}": new for place in _PLACES for old, new in _PREPROCESSING.items()},
     **{f"input_features.*.{key}": f"encoder.{key}" for key in _ENCODER_KEYS.split()},
@@ -75,6 +80,8 @@ VALUES: dict[str, list[tuple[Any, Any]]] = {
     "trainer.precision": [(True, "bf16"), (False, "fp32")],
     "trainer.learning_rate_scheduler.type": [(None, "constant"), (True, "exponential"), (False, "constant")],
     "trainer.validation_field": [("combined", None)],
+    "backend.strategy": [({"type": "ddp"}, "ddp"), ({"type": "fsdp"}, "fsdp"), ("horovod", "ddp")],
+    "backend.gpu_resources_per_worker": [(True, "auto"), (False, 0)],
     "trainer.validation_metric": _METRICS,
     "output_features.*.metrics.*": _METRICS,
     "input_features.*.encoder.reduce_output": [("avg", "mean")],
@@ -134,7 +141,7 @@ EFFECTLESS: dict[str, tuple[str, type | tuple[Any, ...]]] = {
 # default, or one without effect. A mapping stands for each part of itself. A place in features is one in ``defaults``
 # too.
 _LEAVE = "leave it out"
-_ONE_PROCESS = f"{_LEAVE}, rows are read and trained on in one process"
+_EACH_READS = f"{_LEAVE}, each process reads the rows itself"
 _LAYERS = "write num_fc_layers and output_size"
 _OPTIMIZER = "write trainer.optimizer.weight_decay"
 _EARLY_STOP = "write trainer.early_stop"
@@ -159,9 +166,9 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "trust_remote_code": (f"{_LEAVE}, a config never allows a model to run its own code", (False,)),
     "adapters": ("write one of them under adapter", (None,)),
     "backend.cache_dir": ("set the environment variable DECLARLM_CACHE", (None,)),
-    "backend.processor": (_ONE_PROCESS, (None, {})),
-    "backend.trainer": (_ONE_PROCESS, (None, {})),
-    "backend.loader": (_ONE_PROCESS, (None, {})),
+    "backend.processor": (_EACH_READS, (None, {})),
+    "backend.loader": (_EACH_READS, (None, {})),
+    "backend.trainer": ("write num_workers, strategy and the like under backend", (None, {"resources_per_worker": {}})),
     "quantization.backend": (f"{_LEAVE}, bitsandbytes is used", ("bitsandbytes",)),
     "prompt.retrieval": (f"{_LEAVE}, or write examples into prompt.template", (None, _RETRIEVAL)),
     "*_features.*.active": (f"{_LEAVE} the whole feature", (True,)),

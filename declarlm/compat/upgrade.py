@@ -67,7 +67,6 @@ def upgrade(document: Document) -> Document:
     for pattern, (remedy, harmless) in {**ABSENT, **of_hyperopt.ABSENT}.items():
         for steps in tree.find_all(pattern):
             tree.refuse(steps, remedy, harmless)
-    _plain_backend(tree)
     return tree.document()
 
 
@@ -317,13 +316,6 @@ def _encoder(tree: _Tree, steps: Steps) -> Any:
         if name is not None:
             return name
     return {"text": "tf_idf", "category": "dense"}.get(str(kind))
-
-
-def _plain_backend(tree: _Tree) -> None:
-    """A backend with nothing but a type is the type."""
-    backend = tree.get("backend")
-    if isinstance(backend, dict) and set(backend) == {"type"}:
-        tree.data["backend"] = backend["type"]
 
 
 def _find(data: Any, pattern: list[str], steps: Steps) -> Iterator[Steps]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self
 
+from declarlm.backends import Backend, backends
 from declarlm.core import ConfigError, Problem, Section, param
 from declarlm.core.document import Document
 from declarlm.core.errors import choose_from
@@ -35,7 +36,7 @@ class ModelConfig(Section):
         default={},
     )
     hyperopt: Hyperopt | None = param("A search for better values; training itself ignores it.", default=None)
-    backend: Literal["local"] = param("Where the work runs.", default="local")
+    backend: Backend.Config = param("Where trainings and predictions run.", default="local", registry=backends)
     seed: int = param("Seed of every random choice.", default=42, min=0, max=2**63 - 1)
 
     @classmethod
@@ -83,6 +84,7 @@ class ModelConfig(Section):
                 yield self._unread(f"{side}[{index}]", feature)
         yield self._deciding()
         yield self._searched()
+        yield self.backend.check_model(self)
 
     def _defaults(self) -> Iterable[Problem]:
         for name in self.defaults:
@@ -107,6 +109,8 @@ class ModelConfig(Section):
     def _searched(self) -> Iterable[Problem]:
         if self.hyperopt is None:
             return
+        if self.hyperopt.executor.plugin.side_by_side and not self.backend.plugin.is_here:
+            yield Problem("hyperopt.executor.type", "a trial on it is one process; write inline, or backend: local")
         if not self.objective.trains:
             yield Problem("hyperopt", f"searches values of a training, and trainer.type {self.trainer.type!r} is none")
         try:

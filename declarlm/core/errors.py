@@ -118,6 +118,9 @@ class ConfigError(DeclarlmError, ValueError):
             places = [source.place(problem) for problem in self.problems]
         super().__init__("\n".join(f"{place}: {problem}" for place, problem in zip(places, self.problems, strict=True)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ConfigError, (self.source, self.problems)
+
 
 # What other tools call it, where no spelling would lead there.
 _ELSEWHERE = {
@@ -149,6 +152,8 @@ def choose_from(name: object, options: Iterable[str]) -> str:
     "'relo' (did you mean 'relu'?), choose from: gelu, relu"
     """
     options = sorted(options)
+    if not options:
+        return f"{name!r}, there are none to choose from"
     meant = _ELSEWHERE.get(str(name))
     close = [meant] if meant in options else get_close_matches(str(name), options, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""

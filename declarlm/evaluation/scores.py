@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from declarlm.core.batching import in_batches
+from declarlm.features.base import interleaved
 from declarlm.metrics import evaluate, of_the_loss
+from declarlm.training.group import Alone
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,23 +67,27 @@ def _names(output: OutputFeature, also: tuple[str, str]) -> list[str] | None:
 
 
 def mean_losses(
-    model: Model, store: Store, *, budget: int = TOKEN_BUDGET, max_rows: int | None = None
+    model: Model, store: Store, *, budget: int = TOKEN_BUDGET, max_rows: int | None = None, group: Alone | None = None
 ) -> dict[str, dict[str, float]]:
     """Return ``loss`` of each output, of texts also ``perplexity``, and of ``combined`` the weighted sum.
 
     The sums of all micro-batches are divided by the sum of all weights: the mean over tokens (or rows), never the
     mean of batch means. An output's own loss is the mean over its own tokens; in the sum, those of all outputs
-    together divide it, as in training. The module is put into evaluation mode for the time of the call.
+    together divide it, as in training. The module is put into evaluation mode for the time of the call. Processes of
+    a ``group`` call this together, and each reads a part of the rows.
 
     Raises:
         OutOfMemoryError: If not even one row fits into memory.
     """
     import torch
 
+    group = group or Alone()
+    mine = group.part(len(store))
     sums, shared, own = (dict.fromkeys(model.importance, 0.0) for _ in range(3))
     training = model.module.training
 
-    def run(rows: np.ndarray[Any, Any]) -> None:
+    def run(places: np.ndarray[Any, Any]) -> None:
+        rows = mine[places]
         # All of them before one is added: where memory runs out, the batch comes again in halves.
         losses = {name: float(loss) for name, loss in model.losses(store, rows).items()}
         for name, loss in losses.items():
@@ -93,8 +99,9 @@ def mean_losses(
     device = next(model.module.parameters()).device
     model.module.eval()
     with torch.inference_mode():
-        in_batches(store.costs, device, run, budget, max_rows=max_rows)
+        in_batches(store.costs[mine], device, run, budget, max_rows=max_rows)
     model.module.train(training)
+    sums, shared, own = (added(parts) for parts in zip(*group.gather((sums, shared, own)), strict=True))
     combined = sum(weight * _share(sums[name], shared[name]) for name, weight in model.importance.items())
     found = {"combined": {"loss": combined}}
     for output in model.outputs:
@@ -104,6 +111,21 @@ def mean_losses(
     if not model.outputs:
         found["combined"]["perplexity"] = _perplexity(combined)
     return found
+
+
+def predictions(
+    group: Alone, table: pd.DataFrame, predict: Callable[[pd.DataFrame], Mapping[str, Raw]]
+) -> Mapping[str, Raw]:
+    """Return predictions for all rows in all processes of a group, each of which predicts a part of them."""
+    if len(table) < group.size:
+        return predict(table)
+    parts = group.gather(predict(table.iloc[group.part(len(table))]))
+    return {name: interleaved([part[name] for part in parts]) for name in parts[0]}
+
+
+def added(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sums, by name, of numbers that several processes have."""
+    return {name: sum(part[name] for part in parts) for name in parts[0]}
 
 
 def _share(total: float, weight: float) -> float:

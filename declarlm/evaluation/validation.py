@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from declarlm.core import ConfigError, Problem
 from declarlm.core.errors import choose_from
-from declarlm.evaluation.scores import TOKEN_BUDGET, mean_losses, measure
+from declarlm.evaluation.scores import TOKEN_BUDGET, mean_losses, measure, predictions
 from declarlm.metrics import Prediction, canonical, evaluate, goal_of, metrics, of_the_loss
+from declarlm.training.group import Alone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +42,10 @@ class Validation:
         config: TrainerConfig,
         predict: Callable[[Model, pd.DataFrame, list[OutputFeature]], Mapping[str, Raw]],
         training: Store | None = None,
+        group: Alone | None = None,
     ) -> None:
         self.model, self.store, self.table, self._predict = model, store, table, predict
+        self._group = group or Alone()
         self._training = training if config.evaluate_training_set else None
         self._max_rows = config.eval_batch_size if isinstance(config.eval_batch_size, int) else None
         self.metric, self.goal = deciding_metric([output.config for output in model.outputs], config)
@@ -83,14 +86,14 @@ class Validation:
 
     def __call__(self) -> dict[str, float]:
         """Return ``loss`` and each metric as ``<output>.<metric>``, the deciding one before the others."""
-        losses = mean_losses(self.model, self.store, max_rows=self._max_rows)
+        losses = mean_losses(self.model, self.store, max_rows=self._max_rows, group=self._group)
         flat = dict(losses.pop("combined"))
         if self._training is not None:
-            training = mean_losses(self.model, self._training, max_rows=self._max_rows)
+            training = mean_losses(self.model, self._training, max_rows=self._max_rows, group=self._group)
             flat["training.loss"] = training["combined"]["loss"]
         measured: dict[str, dict[str, float]] = {}
         if self.predicted:
-            raws = self._predict(self.model, self.table, self.predicted)
+            raws = predictions(self._group, self.table, lambda table: self._predict(self.model, table, self.predicted))
             field, _, metric = self.metric.rpartition(".")
             measured = measure(self.predicted, self.table, raws, also=(field, metric))
         for name, values in losses.items():

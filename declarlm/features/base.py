@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -45,6 +45,24 @@ class Raw:
             values=None if self.values is None else self.values[rows],
             texts=None if self.texts is None else [self.texts[row] for row in rows],
         )
+
+
+def interleaved(parts: Sequence[Raw]) -> Raw:
+    """Return what is said about all rows, of which the first is in the first part, the second in the second."""
+    import numpy as np
+
+    if len(parts) == 1:
+        return parts[0]
+    found: dict[str, Any] = {}
+    for name, first in vars(parts[0]).items():
+        pieces = [getattr(part, name) for part in parts]
+        if first is None:
+            continue
+        total = sum(map(len, pieces))
+        found[name] = [""] * total if isinstance(first, list) else np.empty((total, *first.shape[1:]), first.dtype)
+        for place, piece in enumerate(pieces):
+            found[name][place :: len(pieces)] = piece
+    return Raw(**found)
 
 
 class Feature:

@@ -33,8 +33,8 @@ def predict_rows(
     return _predict(model, _read(model, table), generation, only)
 
 
-def predict_table(model: Model, table: pd.DataFrame, generation: Generation) -> tuple[pd.DataFrame, list[str]]:
-    """Return the prediction columns of all rows, and what a person should know about those that failed.
+def predict_table(model: Model, table: pd.DataFrame, generation: Generation) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Return the prediction columns of all rows, and of those that failed, by position, the reasons.
 
     A row that cannot be read has missing values, and the reason in ``<output>_error``.
 
@@ -53,9 +53,13 @@ def predict_table(model: Model, table: pd.DataFrame, generation: Generation) -> 
         if len(readable):
             rows = _read(model, readable)
     raws = _no_raws(model) if rows is None else _predict(model, rows, generation)
-    failed = f"{len(reasons)} of {len(table)} rows could not be predicted, the first one because "
-    remarks = [failed + reason for reason in list(reasons.values())[:1]]
-    return prediction_table(model.outputs, raws, table.index, reasons), remarks
+    return prediction_table(model.outputs, raws, table.index, reasons), reasons
+
+
+def remarks_on(reasons: Mapping[int, str], num_rows: int) -> list[str]:
+    """Return what a person should know about rows that failed for the given reasons, by position."""
+    failed = f"{len(reasons)} of {num_rows} rows could not be predicted, the first one because "
+    return [failed + reasons[min(reasons)]] if reasons else []
 
 
 def prediction_table(

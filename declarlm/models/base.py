@@ -151,8 +151,15 @@ class Model:
     def learn_lengths(self, store: Any) -> None:
         """Learn from the encoded training rows how long answers are."""
 
-    def build(self, *, total_steps: int, seed: int, device: str) -> Self:
-        """Load or make the module; ``total_steps`` is the number of optimizer steps that will follow."""
+    def build(self, *, total_steps: int, seed: int, device: str, shards: bool = False) -> Self:
+        """Load or make the module.
+
+        Args:
+            total_steps: Number of optimizer steps that will follow.
+            seed: Seed of new weights.
+            device: Where the module will compute.
+            shards: Whether it stays on the host for now, as no device will hold all of it.
+        """
         raise NotImplementedError
 
     def share(self) -> None:
@@ -162,8 +169,12 @@ class Model:
         """Load what ``save`` wrote, with what ``states`` gave then."""
         raise NotImplementedError
 
-    def save(self, folder: Path) -> None:
-        """Write the weights, and all that a later prediction needs, to ``folder``."""
+    def digest(self) -> Any:
+        """Return what a loaded copy must find again, for ``save``."""
+        return None
+
+    def save(self, folder: Path, digest: Any = None) -> None:
+        """Write the weights, and all that a later prediction needs, to ``folder``; by default with a digest of now."""
         raise NotImplementedError
 
     def weights(self, store: Any, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:

@@ -155,7 +155,7 @@ class Ecd(Model):
         wanted = getattr(feature.config.preprocessing, "cache_encoder_embeddings", False)
         return wanted is not False and self._encoder(feature.name).frozen
 
-    def build(self, *, total_steps: int, seed: int, device: str) -> Self:
+    def build(self, *, total_steps: int, seed: int, device: str, shards: bool = False) -> Self:
         import torch
 
         with torch.random.fork_rng():
@@ -264,7 +264,7 @@ class Ecd(Model):
             "encoders": {name: encoder.state.dump() for name, encoder in self.encoders.items()},
         }
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, digest: Any = None) -> None:
         from safetensors.torch import save
 
         from declarlm.core.files import write_bytes

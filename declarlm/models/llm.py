@@ -277,16 +277,16 @@ class Llm(Model):
         answers = getattr(output, "label_answers", [])
         return max((len(self.encoder.answer_ids(output.name, answer, last=True)) for answer in answers), default=0)
 
-    def build(self, *, total_steps: int, seed: int, device: str) -> Self:
-        quantization = self.sections.quantization
-        network = load_base(self.backbone, quantization, self._adapter, trains=total_steps > 0, device=device)
+    def build(self, *, total_steps: int, seed: int, device: str, shards: bool = False) -> Self:
+        bits, place = self.sections.quantization, "cpu" if shards else device
+        network = load_base(self.backbone, bits, self._adapter, trains=total_steps > 0, device=device, place=place)
         if self._adapter is not None:
             network = self._adapter.attach(network, total_steps=total_steps, seed=seed)
             self._is_new = self._adapter.config.pretrained_adapter_weights is None and total_steps > 0
         elif total_steps:
             network.requires_grad_(True)
             self._owns_weights = True
-        self.module = build_causal(network.to(device))
+        self.module = build_causal(network.to(place))
         return self
 
     def share(self) -> None:
@@ -327,7 +327,10 @@ class Llm(Model):
     def hooks(self) -> Sequence[Any]:
         return [] if self._adapter is None else [BoundAdapter(self._adapter, self.module.backbone)]
 
-    def save(self, folder: Path) -> None:
+    def digest(self) -> list[float]:
+        return score(self.module, self._golden)
+
+    def save(self, folder: Path, digest: list[float] | None = None) -> None:
         if self._adapter is not None:
             if self._is_new:
                 check_learned(self.module.backbone)
@@ -336,8 +339,8 @@ class Llm(Model):
             self.module.backbone.save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
             self.backbone.tokenizer.save_pretrained(folder / WEIGHTS)
         write_json(folder / PROMPT, self.encoder.dump())
-        golden = {"base": self.backbone.fingerprint, "rows": self._golden, "scores": score(self.module, self._golden)}
-        write_json(folder / GOLDEN, golden)
+        scores = self.digest() if digest is None else digest
+        write_json(folder / GOLDEN, {"base": self.backbone.fingerprint, "rows": self._golden, "scores": scores})
 
     def states(self) -> dict[str, Any]:
         lengths = {"answers": self.answer_lengths, "reserve": self.reserve, "least": self.least}

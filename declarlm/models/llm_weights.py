@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from declarlm.backbones.loading import usual_dtype
 from declarlm.backbones.quantization import quantized_share
 from declarlm.core import ModelError
 from declarlm.core.ragged import Ragged
@@ -21,11 +22,21 @@ FEW_BITS = 0.5  # share of quantized weights under which a person should know
 
 
 def load_base(
-    backbone: Backbone, quantization: Quantization | None, adapter: Adapter | None, *, trains: bool, device: str
+    backbone: Backbone,
+    quantization: Quantization | None,
+    adapter: Adapter | None,
+    *,
+    trains: bool,
+    device: str,
+    place: str,
 ) -> nn.Module:
-    """Return the base; in float32 if its own weights train, as bfloat16 would round their small updates away."""
+    """Return the base at ``place``, of the type that suits ``device``.
+
+    It is float32 if its own weights train, as bfloat16 would round their small updates away.
+    """
     trains_base = trains and (adapter is None or adapter.trains_base)
-    base: nn.Module = backbone.load_causal(quantization, dtype="float32" if trains_base else "auto", device=device)
+    kind = "float32" if trains_base else usual_dtype(device)
+    base: nn.Module = backbone.load_causal(quantization, dtype=kind, device=place)
     return base
 
 

@@ -187,12 +187,13 @@ class Run:
             raise RunError(f"{self.directory} {found}; there is nothing to resume")
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        """Check that a config, complete, is the one that training began with.
+        """Check that a config, complete, is the one that training began with; it may run elsewhere now.
 
         Raises:
             RunError: With all that differs.
         """
-        changes = list(differences(read_yaml(self.directory / "config.resolved.yaml").data, config))
+        began = {**read_yaml(self.directory / "config.resolved.yaml").data, "backend": config["backend"]}
+        changes = list(differences(began, config))
         if changes:
             raise RunError(f"{self.directory} began with another config: {'; '.join(changes)}; train a new run")
 

@@ -25,12 +25,12 @@ class Alone:
     Attributes:
         rank: Number of this process, from 0.
         size: Number of processes.
-        shrinks: Whether micro-batches can become smaller when memory runs out.
+        shards: Whether each process holds a part of each weight.
     """
 
     rank = 0
     size = 1
-    shrinks = True
+    shards = False
 
     @property
     def is_first(self) -> bool:
@@ -90,7 +90,7 @@ class Alone:
         yield
 
     @contextmanager
-    def evaluating(self, module: nn.Module, device: torch.device) -> Iterator[None]:
+    def evaluating(self, module: nn.Module) -> Iterator[None]:
         """Make the module ready to be called by its parts in the block, where all processes draw the same."""
         yield
 

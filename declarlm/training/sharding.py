@@ -10,7 +10,6 @@ from declarlm.training.group import Replicated, deal
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import Tensor, nn
 
 
@@ -30,7 +29,7 @@ class Sharded(Replicated):
     rows.
     """
 
-    shrinks = False
+    shards = True
 
     def prepare(self, module: nn.Module) -> None:
         from torch.distributed.device_mesh import init_device_mesh
@@ -83,13 +82,16 @@ class Sharded(Replicated):
         return found
 
     @contextmanager
-    def evaluating(self, module: nn.Module, device: torch.device) -> Iterator[None]:
+    def evaluating(self, module: nn.Module) -> Iterator[None]:
+        import torch
         from torch.distributed.fsdp import FSDPModule
 
         from declarlm.training.state import RandomState
 
+        device = torch.device(self.device)
         RandomState.load(self.same(RandomState.capture(device).dump())).restore(device)
         root = cast(FSDPModule, module)
+        root.reshard()  # After a pass it may or may not be together, and all processes must do the same.
         root.unshard()
         try:
             yield
@@ -99,7 +101,9 @@ class Sharded(Replicated):
     @contextmanager
     def gathered(self, module: nn.Module) -> Iterator[None]:
         from torch import nn
+        from torch.distributed.fsdp import FSDPModule
 
+        cast(FSDPModule, module).reshard()
         trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
         found = self.collect({name: weight.data for name, weight in trained.items()})
         complete = {id(trained[name]): nn.Parameter(tensor) for name, tensor in found.items()}

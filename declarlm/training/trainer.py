@@ -256,7 +256,7 @@ class Trainer:
             try:
                 total = self.gradients.compute(rows, self.state.budget)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or not self.group.shrinks:
+                if not is_out_of_memory(error) or self.group.shards:
                     raise
             # Outside the handler, because the error's traceback holds the activations.
             if not self.group.agree(total is None) and total is not None:
@@ -308,7 +308,7 @@ class Trainer:
         import torch
 
         self.module.eval()
-        with self.group.evaluating(self.module, self.device), torch.no_grad():
+        with self.group.evaluating(self.module), torch.no_grad():
             return evaluate()
 
     def _evaluate(self) -> Evaluation:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import shutil
-import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from declarlm.backends.cluster import import_ray, own_umask, started
 from declarlm.core import ConfigError, DeclarlmError, Problem, param
 from declarlm.hyperopt.executors.base import Executor, executors, why_stopped
 from declarlm.hyperopt.trial import Report, Task
@@ -20,17 +17,7 @@ if TYPE_CHECKING:
     from declarlm.hyperopt.sweep import Sweep
     from declarlm.hyperopt.trial import Launch, Trial
 
-LOG = logging.getLogger("ray")
 DIED = "its process died: killed, or out of memory"
-# Read by Ray when it is imported or started. A worker's threads follow from its CPUs.
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_RESULT_BUFFER_LENGTH": "1",
-}
 
 
 @executors.register("ray")
@@ -53,8 +40,8 @@ class Ray(Executor):
     config: Config
 
     def run(self, sweep: Sweep, launch: Launch) -> None:
-        ray = _import()
-        with _started(ray, self.config.address) as scratch:
+        ray = import_ray("hyperopt.executor", "executor: inline")
+        with started(ray, self.config.address) as scratch:
             tuner = ray.tune.Tuner(
                 self._trainable(ray, launch),
                 tune_config=ray.tune.TuneConfig(
@@ -77,8 +64,7 @@ class Ray(Executor):
 
     def _trainable(self, ray: Any, launch: Launch) -> Any:
         """Return what Ray runs in its processes, with what each of them may use."""
-        os.umask(mask := os.umask(0o077))  # there is no other way to ask for it
-        given = ray.tune.with_parameters(_make_trainable(ray), launch=launch, here=Path.cwd(), mask=mask)
+        given = ray.tune.with_parameters(_make_trainable(ray), launch=launch, here=Path.cwd(), mask=own_umask())
         resources = {"cpu": self.config.cpu_resources_per_trial, "gpu": self.config.gpu_resources_per_trial}
         return ray.tune.with_resources(given, resources)
 
@@ -93,57 +79,6 @@ class Ray(Executor):
             raise ConfigError("config", [Problem("hyperopt.executor", found)])
         asked = self.config.max_concurrent_trials
         return room if asked == "auto" else min(room, asked)
-
-
-def _import() -> Any:
-    """Return Ray, told to keep to itself.
-
-    Raises:
-        ConfigError: If it is not installed.
-    """
-    os.environ.update(QUIET)
-    try:
-        import ray
-        import ray.tune
-    except ImportError as error:
-        remedy = 'pip install "declarlm[tune]", or write executor: inline'
-        raise ConfigError("config", [Problem("hyperopt.executor", f"needs {error.name}: {remedy}")]) from None
-    return ray
-
-
-@contextmanager
-def _started(ray: Any, address: str | None) -> Iterator[Path]:
-    """Have Ray for the length of the block: a cluster's, or one on loopback that nobody else can reach or read.
-
-    Gives a private folder for what Ray writes.
-    """
-    # Short, as paths of sockets have at most 107 letters, and with a folder in it, as Ray opens its own to everybody.
-    private = Path(tempfile.mkdtemp(prefix="declarlm-"))
-    before, level, running = os.umask(0o077), LOG.level, ray.is_initialized()
-    constants = ray._private.ray_constants
-    is_cluster = constants.ENABLE_RAY_CLUSTER
-    LOG.setLevel(logging.ERROR)
-    try:
-        quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-        if running:
-            pass  # somebody's own session, which is used and left as it is
-        elif address is not None:
-            ray.init(address=address, **quiet)
-        else:
-            # On Linux, Ray takes the machine's own address for 127.0.0.1, and then listens on every interface. This is
-            # how it is told not to on Windows and macOS.
-            constants.ENABLE_RAY_CLUSTER = False
-            alone = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "_temp_dir": str(private / "ray")}
-            ray.init(address="local", **alone, **quiet)
-        os.umask(before)
-        yield private
-    finally:
-        os.umask(before)
-        if not running:
-            ray.shutdown()
-        constants.ENABLE_RAY_CLUSTER = is_cluster
-        LOG.setLevel(level)
-        shutil.rmtree(private, ignore_errors=True)
 
 
 def _make_trainable(ray: Any) -> Any:

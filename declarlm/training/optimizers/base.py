@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from declarlm.core import Problem, Registry, Section, param
 
@@ -14,7 +14,13 @@ optimizers: Registry[Optimizer] = Registry("optimizer", package=__package__)
 
 
 class Optimizer:
-    """Make an optimizer of a well-kept library."""
+    """Make an optimizer of a well-kept library.
+
+    Attributes:
+        can_shard: Whether it updates each number of a weight by itself, so that parts of weights are enough.
+    """
+
+    can_shard: ClassVar[bool] = True
 
     class Config(Section):
         weight_decay: float = param(

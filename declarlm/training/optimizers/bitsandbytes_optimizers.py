@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class BitsAndBytes(Optimizer):
     """Make the optimizer that bitsandbytes knows as ``library_name``."""
 
+    can_shard = False
+
     library_name: ClassVar[str]
 
     class Config(AdamConfig):

@@ -23,6 +23,8 @@ class Muon(Optimizer):
     2025, https://arxiv.org/abs/2502.16982, equation 4.
     """
 
+    can_shard = False
+
     class Config(AdamConfig):
         weight_decay: float = param("Share of each matrix taken off per unit of learning rate.", default=0.1, min=0)
         momentum: float = param("Decay of a matrix's momentum.", default=0.95, min=0, below=1)

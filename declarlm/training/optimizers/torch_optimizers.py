@@ -96,6 +96,8 @@ class Adafactor(Optimizer):
     Source: Shazeer and Stern, "Adafactor", 2018, https://arxiv.org/abs/1804.04235.
     """
 
+    can_shard = False
+
     class Config(Optimizer.Config):
         beta2_decay: float = param("Power of the step by which the average of squares slows.", default=-0.8, max=0)
         d: float = param("Bound on the root mean square of an update, before the rate.", default=1.0, above=0)
