@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "declarlm"
 ROOMS = [
     *("cli", "serving", "api", "config", "completion", "hyperopt", "export", "planning", "objectives", "evaluation"),
-    *("inference", "backends", "training", "models", "data", "features", "decoders", "metrics", "losses", "combiners", "encoders"),
-    *("adapters", "backbones", "prompts", "run", "compat", "layers", "core"),
+    *("inference", "backends", "training", "models", "data", "features", "decoders", "metrics", "losses", "combiners"),
+    *("encoders", "adapters", "backbones", "prompts", "run", "compat", "layers", "core"),
 ]
 HEAVY = {"torch", "transformers", "peft", "pandas", "sklearn", "bitsandbytes", "accelerate", "pyarrow", "scipy"}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from declarlm.api.folds import train_each
 from declarlm.api.spreading import Predicting, Training
-from declarlm.api.training import Metrics, Work, conclude, fit, learn
+from declarlm.api.training import Metrics, Work, conclude, fit
 from declarlm.config import LlmConfig, ModelConfig, completed, read_written
 from declarlm.core import ConfigError, Problem, RunError
 from declarlm.core.device import check_device, find_device
@@ -162,7 +162,8 @@ class DeclarLM:
         backend = self.config.backend.build()
         with self._placed(), self._run(parts, resume, Path(output), name or "run", seat) as run:
             if seat is None and not backend.is_here:
-                learn(model, parts.tables)  # What is wrong with the rows shows before any process is started.
+                # What is wrong with the rows shows before any process is started.
+                model.learn(parts.tables.train, *parts.tables.held_out)
                 rows = {"dataset": dataset, "validation": validation, "test": test}
                 metrics = yield from backend.train(Training(self.document.data, rows, run.directory, origin), progress)
             else:

@@ -269,8 +269,7 @@ def _check_rows(model: DeclarLM, rows: Mapping[str, Any], section: Hyperopt) -> 
     )
     if not len(getattr(parts.tables, section.split)):
         raise DataError(f"trials are compared on the {section.split} rows, and there are none; give some to the split")
-    held_out = [table for table in (parts.tables.validation, parts.tables.test) if len(table)]
-    _place(model, lambda: built.learn(parts.tables.train, *held_out))
+    _place(model, lambda: built.learn(parts.tables.train, *parts.tables.held_out))
     return parts.sources
 
 

@@ -22,7 +22,6 @@ from declarlm.training.progress import tell
 if TYPE_CHECKING:
     import pandas as pd
 
-    from declarlm.data.split import Tables
     from declarlm.models.base import Model, Store
     from declarlm.objectives import Objective
     from declarlm.training.progress import Progress
@@ -62,7 +61,7 @@ def fit(work: Work) -> Iterator[Evaluation]:
     """Take the model from sections to trained weights, and yield after each evaluation."""
     config, model, tables, run, group = work.config.trainer, work.model, work.parts.tables, work.run, work.group
     is_new = group.same(run.status.state == "created")
-    learn(model, tables)
+    model.learn(tables.train, *tables.held_out)
     model.open(tables.train, seed=work.config.seed, folder=run.directory / "base")
     device = work.find_device()
     for table in (tables.validation, tables.test):
@@ -104,11 +103,6 @@ def fit(work: Work) -> Iterator[Evaluation]:
     begun = group.same(not is_new or bool(trainer.checkpoints.steps()))
     mark = partial(run.mark, "training") if group.is_first else None
     yield from trainer.fit(resume=begun, adopt=is_new and work.origin is not None, begun=mark)
-
-
-def learn(model: Model, tables: Tables) -> None:
-    """Have the model's features learn from the training rows, and check all rows."""
-    model.learn(tables.train, *(table for table in (tables.validation, tables.test) if len(table)))
 
 
 def _remarks(work: Work, objective: Objective, store: Store, judge: Validation) -> list[str]:

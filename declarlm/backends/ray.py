@@ -34,8 +34,8 @@ class Ray(Backend):
             "Processes; auto is one for each GPU, or, without GPUs, for each machine.", default="auto", min=1
         )
         strategy: Literal["ddp", "fsdp"] = param(
-            "ddp: each process holds the whole model. fsdp: each holds a part of every layer, for a base that does "
-            "not fit on one GPU.",
+            "What each process holds: ddp is the whole model, fsdp a part of every layer, for a base that does not fit "
+            "on one GPU.",
             default="ddp",
         )
         cpu_resources_per_worker: float = param(

@@ -123,10 +123,12 @@ class Crew:
         interrupts, is_stopping = Interrupts(), False
         with interrupts.caught():
             while True:
-                evaluation, has_ended = None, not thread.is_alive()
+                evaluation: Any = None
+                has_ended = not thread.is_alive()
                 try:
                     with interrupts.held():  # no letter is lost
-                        kind, content = self._ray.get(self._mailbox.receive.remote(POLL_SECONDS)) or ("", None)
+                        letter = self._ray.get(self._mailbox.receive.remote(POLL_SECONDS))
+                        kind, content = ("", ()) if letter is None else letter
                         if kind == "evaluated":
                             evaluation = content
                         elif kind in ("result", "failed"):

@@ -37,6 +37,7 @@ def upgrade(document: Document) -> Document:
     if not isinstance(document.data, dict):
         return document
     tree = _Tree(document)
+    _gpus(tree)
     for pattern, target in RENAMED.items():
         for steps in tree.find(pattern):
             tree.move(steps, target)
@@ -81,6 +82,13 @@ def _sweep(tree: _Tree) -> None:
         for steps in tree.find(pattern):
             if tree.get(*steps) in names:
                 tree.problem(steps, f"Declarlm does not have {tree.pop(steps)!r}: {remedy}")
+
+
+def _gpus(tree: _Tree) -> None:
+    """Drop that GPUs are used where it stands how many."""
+    place = ("backend", "trainer")
+    if tree.get(*place, "use_gpu") is True and tree.get(*place, "resources_per_worker", "GPU"):
+        tree.pop((*place, "use_gpu"))
 
 
 class _Tree:

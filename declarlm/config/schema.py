@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from declarlm.adapters.base import adapters
+from declarlm.backends import backends
 from declarlm.combiners.base import combiners
 from declarlm.config.base import KINDS, foreign_keys
 from declarlm.core import Registry
@@ -40,6 +41,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "searchers": searchers,
     "trial_schedulers": trial_schedulers,
     "executors": executors,
+    "backends": backends,
 }
 
 

@@ -28,15 +28,15 @@ def load_base(
     *,
     trains: bool,
     device: str,
-    place: str,
+    place: str | None = None,
 ) -> nn.Module:
-    """Return the base at ``place``, of the type that suits ``device``.
+    """Return the base at ``place``, by default on ``device``, and of the type that suits the device.
 
     It is float32 if its own weights train, as bfloat16 would round their small updates away.
     """
     trains_base = trains and (adapter is None or adapter.trains_base)
     kind = "float32" if trains_base else usual_dtype(device)
-    base: nn.Module = backbone.load_causal(quantization, dtype=kind, device=place)
+    base: nn.Module = backbone.load_causal(quantization, dtype=kind, device=place or device)
     return base
 
 

@@ -11,7 +11,7 @@ from declarlm.backends.cluster import import_ray, started
 from tests.small_bases import save_tiny_llama
 
 DRAW = random.Random(0)
-COLOURS = "red green blue black white".split()
+COLOURS = ["red", "green", "blue", "black", "white"]
 
 
 @pytest.fixture(scope="module")

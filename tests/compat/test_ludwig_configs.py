@@ -176,7 +176,15 @@ def upgraded(text: str) -> dict:
         ),
         ("generation: {min_new_tokens: null}", {"generation": {"min_new_tokens": 0}}),
         ("{trainer: {learning_rate_scaling: sqrt}}", {"trainer": {}}),
-        ("backend: {type: local, cache_dir: null}", {"backend": "local"}),
+        ("backend: {type: local, cache_dir: null}", {"backend": {"type": "local"}}),
+        (
+            "backend: {type: ray, trainer: {num_workers: 4, strategy: {type: ddp}, use_gpu: false}}",
+            {"backend": {"type": "ray", "num_workers": 4, "strategy": "ddp", "gpu_resources_per_worker": 0}},
+        ),
+        (
+            "backend: {type: ray, trainer: {use_gpu: true, resources_per_worker: {CPU: 2, GPU: 1}}, processor: {}}",
+            {"backend": {"type": "ray", "cpu_resources_per_worker": 2, "gpu_resources_per_worker": 1}},
+        ),
         ("base_model: llama-2-7b-chat", {"base_model": "meta-llama/Llama-2-7b-chat-hf"}),
         ("adapter: {type: adalora, target_r: 4, total_step: 10000}", {"adapter": {"type": "adalora", "r": 4}}),
         ("{$schema: x, ludwig_version: 0.11, hyperopt: {}, adapters: null, is_multimodal: false}", {}),

@@ -26,6 +26,11 @@ class Tables:
     validation: pd.DataFrame
     test: pd.DataFrame
 
+    @property
+    def held_out(self) -> list[pd.DataFrame]:
+        """The parts beside the training rows that have rows."""
+        return [table for table in (self.validation, self.test) if len(table)]
+
 
 class Split:
     """Say which part each row of a table belongs to, always the same for the same rows and seed."""
