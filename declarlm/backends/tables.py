@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pickle
 import warnings
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 MAX_BLOCK = 4096  # rows of a block
 BLOCKS = 4  # for each process, so that one that is slow does not hold the others up
-POSITION, REASON = "__position", "__reason"  # columns beside those of a block
 
 
 def predict_blocks(
@@ -37,28 +38,23 @@ def predict_blocks(
     """
     import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     size = max(1, min(MAX_BLOCK, math.ceil(len(table) / (BLOCKS * num_processes))))
     starts = range(0, max(1, len(table)), size)
-    blocks = [_numbered(table.iloc[start : start + size], start) for start in starts]
-    processes = ray.data.ActorPoolStrategy(size=num_processes)
-    whole: dict[str, Any] = {"batch_size": None, "batch_format": "pandas"}
+    # As bytes, since Ray would turn cells into those of Arrow, which are others, or are refused.
+    blocks = [{"start": start, "rows": pickle.dumps(table.iloc[start : start + size])} for start in starts]
+    processes = ray.data.ActorPoolStrategy(size=min(num_processes, len(blocks)))
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of Ray, about what it is passed
-        found = ray.data.from_pandas(blocks).map_batches(_actor(make), compute=processes, **whole, **needs)
-    try:
-        pieces = list(found.iter_batches(**whole))
-    except Exception as error:  # noqa: BLE001  # whatever a process raised, Ray wraps it in errors of its own
-        raise _cause(error) from None
-    joined = _joined(pieces).sort_values(POSITION).set_axis(table.index)
-    reasons = {row: reason for row, reason in enumerate(joined[REASON]) if reason}
-    return joined.drop(columns=[POSITION, REASON]), reasons
-
-
-def _numbered(block: pd.DataFrame, start: int) -> pd.DataFrame:
-    found = block.reset_index(drop=True)
-    found[POSITION] = range(start, start + len(block))
-    return found
+        rows = ray.data.from_items(blocks, override_num_blocks=len(blocks))
+        found = rows.map(_actor(make), compute=processes, **needs)
+    results = [(row["start"], pickle.loads(row["found"])) for row in found.iter_rows()]  # noqa: S301
+    results.sort(key=itemgetter(0))
+    for _, result in results:
+        if isinstance(result, DeclarlmError):
+            raise result
+    reasons = {start + row: reason for start, (_, told) in results for row, reason in told.items()}
+    return _joined([predictions for _, (predictions, _) in results]).set_axis(table.index), reasons
 
 
 def _actor(make: Callable[[], Predict]) -> type:
@@ -69,14 +65,16 @@ def _actor(make: Callable[[], Predict]) -> type:
         def __init__(self) -> None:
             os.umask(mask)
             os.chdir(here)
-            self._predict = make()
+            self._predict: Predict | None = None
 
-        def __call__(self, block: pd.DataFrame) -> pd.DataFrame:
-            numbers = block[POSITION].to_numpy()
-            found, reasons = self._predict(block.drop(columns=POSITION).set_axis(numbers))
-            told = [reasons.get(row, "") for row in range(len(block))]
-            found[POSITION], found[REASON] = numbers, told
-            return found.reset_index(drop=True)
+        def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
+            found: Any
+            try:
+                self._predict = self._predict or make()
+                found = self._predict(pickle.loads(block["rows"]))  # noqa: S301  # what the leader has sent
+            except DeclarlmError as error:  # Ray would wrap it in errors of its own.
+                found = error
+            return {"start": block["start"], "found": pickle.dumps(found)}
 
     return Predictor
 
@@ -89,14 +87,7 @@ def _joined(pieces: Sequence[pd.DataFrame]) -> pd.DataFrame:
     joined = pd.concat(pieces, ignore_index=True)[list(widest.columns)]
     for name in widest.columns:
         if any(name not in piece for piece in pieces):
-            column = joined[name].astype(object)
-            joined[name] = column.where(column.notna(), None)
+            empty = joined[name].isna()
+            # From a list, so that the type is what pandas makes of all cells together.
+            joined[name] = [None if is_empty else cell for cell, is_empty in zip(joined[name], empty, strict=True)]
     return joined
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return the error that a process raised, out of those that Ray wrapped around it."""
-    known: BaseException | None = error
-    while known is not None and not isinstance(known, DeclarlmError):
-        known = getattr(known, "cause", None) or known.__cause__
-    return known or error

@@ -38,12 +38,12 @@ class Mailbox:
         """Leave a letter for the leader."""
         await self._letters.put((kind, content))
 
-    async def receive(self, seconds: float) -> tuple[str, Any] | None:
-        """Return the next letter, if one comes in time."""
+    async def receive(self, seconds: float) -> tuple[str, Any]:
+        """Return the next letter, or an empty one if none comes in time."""
         try:
             return await asyncio.wait_for(self._letters.get(), seconds)
         except TimeoutError:
-            return None
+            return "", None
 
     async def answer(self, goes_on: bool) -> None:
         """Tell the first process whether training goes on after an evaluation."""
@@ -123,12 +123,12 @@ class Crew:
         interrupts, is_stopping = Interrupts(), False
         with interrupts.caught():
             while True:
-                evaluation: Any = None
+                evaluation: Evaluation | None = None
                 has_ended = not thread.is_alive()
                 try:
                     with interrupts.held():  # no letter is lost
-                        letter = self._ray.get(self._mailbox.receive.remote(POLL_SECONDS))
-                        kind, content = ("", ()) if letter is None else letter
+                        letter: tuple[str, Any] = self._ray.get(self._mailbox.receive.remote(POLL_SECONDS))
+                        kind, content = letter
                         if kind == "evaluated":
                             evaluation = content
                         elif kind in ("result", "failed"):
