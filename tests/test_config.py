@@ -63,6 +63,7 @@ PLACES = {
     "optimizers": lambda part: llm(trainer={"optimizer": part}),
     "schedules": lambda part: ecd(trainer={"learning_rate_scheduler": part}),
     "splits": lambda part: ecd(preprocessing={"split": part}),
+    "backends": lambda part: ecd(backend=part),
     "searchers": lambda part: ecd(hyperopt={"parameters": SEARCHED, "search_alg": part}),
     "executors": lambda part: ecd(hyperopt={"parameters": SEARCHED, "executor": part}),
     "trial_schedulers": lambda part: ecd(hyperopt={"parameters": SEARCHED, "executor": {"scheduler": part}}),

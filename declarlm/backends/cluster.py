@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from declarlm.core import ConfigError, Problem
+from declarlm.core import ConfigError, Problem, RunError
 
+CONNECT_SECONDS = 10.0
 LOG = logging.getLogger("ray")
 # Read by Ray when it is imported or started. A worker's threads follow from its CPUs.
 QUIET = {
@@ -39,6 +41,8 @@ def import_ray(path: str, remedy: str) -> Any:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if (Path.home() / ".ray" / "auth_token").is_file() or os.environ.get("RAY_AUTH_TOKEN"):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # A cluster asks for it unless told otherwise.
     try:
         import ray
         import ray.tune
@@ -52,6 +56,17 @@ def own_umask() -> int:
     """Return the rights that new files of this process lack."""
     os.umask(mask := os.umask(0o077))  # there is no other way to ask for it
     return mask
+
+
+def _connect(ray: Any, address: str, settings: Mapping[str, Any]) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdigit():  # Ray itself tries for minutes.
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        ray.init(address=address, **settings)
+    except (OSError, ValueError, ray.exceptions.RayError) as error:
+        remedy = "start one with: ray start --head, or leave address out"
+        raise RunError(f"no Ray cluster lets us in at {address}: {str(error).splitlines()[0]}; {remedy}") from None
 
 
 @contextmanager
@@ -71,7 +86,7 @@ def started(ray: Any, address: str | None) -> Iterator[Path]:
         if running:
             pass  # somebody's own session, which is used and left as it is
         elif address is not None:
-            ray.init(address=address, **quiet)
+            _connect(ray, address, quiet)
         else:
             # On Linux, Ray takes the machine's own address for 127.0.0.1, and then listens on every interface. This is
             # how it is told not to on Windows and macOS.

@@ -82,7 +82,7 @@ class Ray(Backend):
             num_workers, resources = self._resources(ray)
             is_alone = ray.util.get_node_ip_address() == "127.0.0.1"
             if not is_alone:
-                scratch = job.directory / ".ray"  # which all machines see
+                scratch = job.directory.resolve() / ".ray"  # which all machines see
             meeting = scratch / "meeting" if is_alone else None
             crew = Crew(ray, job, shards=self.config.strategy == "fsdp", meeting=meeting)
             trainer = ray.train.torch.TorchTrainer(
