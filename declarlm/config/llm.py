@@ -31,7 +31,8 @@ class LlmConfig(ModelConfig):
 
     def build(self, *args: Any, **kwargs: Any) -> Model:
         """Return the model that the config describes, before it has seen a row."""
-        from declarlm.models.llm import Llm, LlmSections
+        from declarlm.models.llm import Llm
+        from declarlm.models.prompted import LlmSections
 
         length = self.preprocessing.global_max_sequence_length
         return Llm(
