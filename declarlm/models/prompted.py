@@ -1,0 +1,266 @@
+"""A language model on a table, before its weights: rows become prompts and answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from declarlm.adapters.base import Adapter
+from declarlm.backbones import Architecture, Backbone, Glance, Quantization, from_scratch, glance_at, open_backbone
+from declarlm.core import DataError, ModelError
+from declarlm.data.fingerprint import fingerprint
+from declarlm.data.tables import require_columns
+from declarlm.data.token_store import cached_tokens
+from declarlm.features.base import InputFeature, OutputFeature
+from declarlm.features.cells import as_texts
+from declarlm.models.base import Model
+from declarlm.models.llm_cells import answers_of, most_tokens, rendered, unseen_tokens
+from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, check_separators, pieces, plain_encoder, without_dropped
+from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
+from declarlm.prompts.prompt import compile_prompt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+GOLDEN_ROWS = 2  # rows that a loaded model must score as the saved one did
+ROWS_VERSION = 2  # Raise it when the same table becomes other rows than before.
+
+
+@dataclass(frozen=True)
+class LlmSections:
+    """The sections of a config that describe a language model."""
+
+    inputs: Sequence[InputFeature.Config]
+    outputs: Sequence[OutputFeature.Config]
+    prompt: Prompt
+    base_model: str | None = None
+    architecture: Architecture | None = None
+    adapter: Adapter.Config | None = None
+    quantization: Quantization | None = None
+    max_length: int | None = None
+    overlong: Literal["cut", "error", "drop"] = "cut"
+
+
+class Prompted(Model):
+    """The reading half of a language model: it turns a row into a prompt and the outputs into an answer.
+
+    Attributes:
+        sections: What the config says.
+        backbone: Tokenizer and shape of the base model.
+        encoder: The one place where this model's tokens are made.
+        answer_lengths: Tokens of the longest answer of each output in training.
+        reserve: Tokens that a prompt which must be cut leaves free for all that is answered.
+        least: Tokens that a prompt leaves free which is not cut.
+    """
+
+    backbone: Backbone
+    encoder: PromptEncoder
+
+    def __init__(self, sections: LlmSections) -> None:
+        self.sections = sections
+        self.inputs = [config.build() for config in sections.inputs]
+        self.outputs = [config.build() for config in sections.outputs]
+        self.answer_lengths: dict[str, int] = {}
+        self.reserve = self.least = 0
+        self._golden: list[list[int]] = []
+
+    def columns_read(self, table: pd.DataFrame) -> list[str]:
+        columns = list(map(str, table.columns))
+        compiled = compile_prompt(
+            self.sections.prompt,
+            [feature.name for feature in self.inputs],
+            [feature.name for feature in self.outputs],
+            [feature.name for feature in self.outputs if feature.config.type == "text"],
+            columns,
+        )
+        sources = {feature.name: feature.config.source for feature in self.inputs}
+        return [sources.get(name, name) for name in compiled.columns]
+
+    def check_rows(self, table: pd.DataFrame) -> None:
+        if self.outputs and len(table):
+            self.encode(table)  # kept, so that it is no work done twice
+
+    def fit_features(self, train: pd.DataFrame) -> None:
+        for output in self.outputs:
+            output.fit(train[output.config.source])
+        for feature in self.inputs:
+            if feature.config.source in train.columns:
+                feature.fit(train[feature.config.source])
+
+    def learn(self, train: pd.DataFrame, *held_out: pd.DataFrame) -> None:
+        super().learn(train, *held_out)
+        if self.sections.base_model is not None:
+            base = glance_at(self.sections.base_model)
+            for table in (train, *held_out):
+                self._check_answers(table, base)
+
+    def _check_answers(self, table: pd.DataFrame, base: Glance) -> None:
+        """Refuse texts that the base could never hold, before the libraries of models are loaded."""
+        for output in self.outputs:
+            if output.config.type == "text" and self.sections.overlong != "drop" and not most_tokens(output):
+                answers = output.answers(table[output.config.source])
+                base.check_lengths(answers, self.sections.max_length, output.config.source, table.index)
+
+    def open(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
+        if self.sections.architecture is None:
+            self.backbone = open_backbone(str(self.sections.base_model))
+        elif (folder / "config.json").is_file():
+            self.backbone = open_backbone(str(folder))
+        else:
+            self.backbone = from_scratch(self.sections.architecture, self._raw_texts(table), seed, folder)
+        self._make_encoder(list(map(str, table.columns)))
+        return self
+
+    def zero_shot(self, columns: Sequence[str]) -> Self:
+        """Make the encoder for a model that is used as it is, without training rows.
+
+        Raises:
+            DataError: If an output must know its labels from somewhere.
+        """
+        self.backbone = open_backbone(str(self.sections.base_model))
+        for feature in self.inputs:
+            feature.without_rows()
+        for output in self.outputs:
+            output.without_rows()
+        self._make_encoder(columns)
+        wanted = self._room(0, unseen_tokens)
+        self.reserve = wanted if self.max_length is None else min(wanted, self.max_length // 2)
+        self.least = self.reserve
+        return self
+
+    @property
+    def max_length(self) -> int | None:
+        """Most tokens of a row, ``None`` without a limit."""
+        return min(filter(None, (self.sections.max_length, self.backbone.context_length)), default=None)
+
+    def _make_encoder(self, columns: Sequence[str]) -> None:
+        self._columns = list(columns)
+        self.encoder = PromptEncoder(
+            self.sections.prompt,
+            tokenizer=self.backbone.tokenizer,
+            inputs=[feature.name for feature in self.inputs],
+            outputs=[feature.name for feature in self.outputs],
+            context_length=self.max_length,
+            stop_ids=self.backbone.stop_ids,
+            bos_id=self.backbone.bos_id,
+            columns=columns,
+            text_outputs=[feature.name for feature in self.outputs if feature.config.type == "text"],
+        )
+
+    def cells(self, table: pd.DataFrame) -> list[dict[str, Any]]:
+        """Return for each row the text of every name that the prompt reads.
+
+        Raises:
+            DataError: If a column is missing.
+        """
+        features, tokenizer = {feature.name: feature for feature in self.inputs}, self.backbone.tokenizer
+        sources = {name: features[name].config.source if name in features else name for name in self.encoder.columns}
+        require_columns(table, list(sources.values()))
+        texts = {
+            name: rendered(features[name], table, tokenizer) if name in features else as_texts(table[source]).tolist()
+            for name, source in sources.items()
+        }
+        return [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)] or [{}] * len(table)
+
+    def encode(self, table: pd.DataFrame) -> LlmRows:
+        """Return prompts with their answers; they are made once and then found by their content."""
+        require_columns(table, [output.config.source for output in self.outputs])
+        chunks = [table.iloc[start : start + CHUNK_ROWS] for start in range(0, len(table), CHUNK_ROWS)]
+        rows = LlmRows(cached_tokens(self._cache_key(table), lambda: map(self._encode, chunks)))
+        if len(table) and not len(rows):
+            raise DataError(
+                f"none of {len(table)} rows fits into {self.max_length} tokens, and all were dropped; shorten prompt "
+                "or answers, or raise preprocessing.global_max_sequence_length if the model allows it"
+            )
+        return rows
+
+    def _encode(self, table: pd.DataFrame) -> EncodedRows:
+        answers = [answers_of(output, table, self.backbone.tokenizer) for output in self.outputs]
+        rows = [list(row) for row in zip(*answers, strict=True)]
+        overlong = self.sections.overlong
+        encoded = self.encoder.encode(self.cells(table), rows, row_labels=list(table.index), overlong=overlong)
+        check_separators(encoded, self.encoder.literals, self.outputs, table)
+        return without_dropped(encoded)
+
+    def _cache_key(self, table: pd.DataFrame, *more: Any) -> str:
+        sources = {feature.config.source for feature in (*self.inputs, *self.outputs)} | set(self.encoder.columns)
+        content = fingerprint(table[[name for name in table.columns if str(name) in sources]])
+        features = [
+            [feature.config.dump(), feature.state and feature.state.dump()] for feature in (*self.inputs, *self.outputs)
+        ]
+        parts = [
+            ROWS_VERSION,
+            content,
+            self.encoder.fingerprint(),
+            self.backbone.fingerprint,
+            features,
+            self.sections.overlong,
+            *more,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def prompts(self, table: pd.DataFrame) -> EncodedRows:
+        """Return the rows of ``table`` without answers, with room left for them."""
+        return self.encoder.encode(
+            self.cells(table), None, row_labels=list(table.index), reserve=self.reserve, least=self.least
+        )
+
+    def _raw_texts(self, table: pd.DataFrame) -> list[str]:
+        source = self.inputs[0].config.source
+        require_columns(table, [source])
+        return self.inputs[0].render(table[source])
+
+    def pack(self, table: pd.DataFrame, *, length: int | None) -> LlmRows:
+        """Return the one text column as pieces of ``length`` tokens, all of them supervised.
+
+        Texts are laid end to end, each closed by the stop token; what is left at the end is a shorter piece.
+        """
+        size = min(filter(None, (length, self.max_length)), default=None)
+        if size is None:
+            raise ModelError("the base model states no context length; set trainer.sequence_length")
+        texts, name = self._raw_texts(table), self.inputs[0].name
+        plain = plain_encoder(self.backbone, name)
+        return LlmRows(cached_tokens(self._cache_key(table, size), lambda: pieces(plain, name, texts, size)))
+
+    def overlong(self, store: LlmRows, num_rows: int) -> list[str]:
+        cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)
+        limit = f"{num_rows} rows are longer than {self.max_length} tokens"
+        remarks = [f"{cut} of {limit}; text of their longest column was cut"] if cut else []
+        return remarks + ([f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else [])
+
+    def learn_lengths(self, store: LlmRows) -> None:
+        self._golden = [store.tokens.ids[row].tolist() for row in range(min(GOLDEN_ROWS, len(store)))]
+        self.answer_lengths = {output.name: store.longest_answer(field) for field, output in enumerate(self.outputs)}
+        self.reserve, self.least = store.room(self._room(0, lambda _: 0), self.max_length)
+
+    def states(self) -> dict[str, Any]:
+        lengths = {"answers": self.answer_lengths, "reserve": self.reserve, "least": self.least}
+        return {**super().states(), "columns": self._columns, "lengths": lengths}
+
+    def max_new_tokens(self, output: OutputFeature, limit: int | str) -> int:
+        """Return the most tokens that an answer may have: as asked, or a little more than training rows showed."""
+        if isinstance(limit, int):
+            return limit
+        longest = self.answer_lengths.get(output.name)
+        usual = unseen_tokens(output) if longest is None else longest + longest // 4 + 8
+        return min(usual, most_tokens(output) or usual)
+
+    def context_for(self, place: int) -> int | None:
+        """Return the most tokens with which output ``place`` leaves room for the outputs after it."""
+        context = self.backbone.context_length
+        return None if context is None else context - self._room(place + 1, lambda _: 1)
+
+    def _longest_label(self, output: OutputFeature) -> int:
+        """Return the most tokens that an answer with the longest label has, 0 for an output without labels."""
+        answers = getattr(output, "label_answers", [])
+        return max((len(self.encoder.answer_ids(output.name, answer, last=True)) for answer in answers), default=0)
+
+    def _room(self, place: int, unlabelled: Callable[[OutputFeature], int]) -> int:
+        """Return the most tokens that outputs from ``place`` on take; those without labels take ``unlabelled``."""
+        answers = sum(self._longest_label(output) or unlabelled(output) for output in self.outputs[place:])
+        return answers + sum(map(len, self.encoder.literals[place:]))
