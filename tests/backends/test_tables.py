@@ -58,6 +58,7 @@ def test_one_row_is_predicted_too(ray_runs, run, numbers):
     pd.testing.assert_frame_equal(there.predict(numbers[:1]), here.predict(numbers[:1]))
 
 
+@pytest.mark.slow
 def test_a_model_that_needs_no_training_predicts_there(ray_runs, for_colours, colours):
     config: dict[str, Any] = copy.deepcopy(for_colours)
     config["adapter"], config["trainer"] = None, {"type": "none"}
@@ -68,6 +69,7 @@ def test_a_model_that_needs_no_training_predicts_there(ray_runs, for_colours, co
     pd.testing.assert_frame_equal(there, here, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_each_trial_on_all_processes(ray_runs, for_numbers, numbers, tmp_path):
     parameters = {"trainer.learning_rate": {"space": "grid_search", "values": [1e-5, 0.03]}}
     config = {**for_numbers, "hyperopt": {"metric": "label.loss", "parameters": parameters, "search_alg": "grid"}}

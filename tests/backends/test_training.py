@@ -45,7 +45,7 @@ def processes_of_the_training() -> list[psutil.Process]:
     return [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_a_language_model_trains_in_two_processes_as_in_one(ray_runs, for_colours, colours, tmp_path, strategy):
     alone = train(for_colours, colours, tmp_path / "alone")
     backend = {**TWO, "strategy": strategy}
@@ -62,6 +62,7 @@ def test_a_language_model_trains_in_two_processes_as_in_one(ray_runs, for_colour
     )
 
 
+@pytest.mark.slow
 def test_an_encoder_trains_in_two_processes_as_in_one(ray_runs, for_numbers, numbers, tmp_path):
     alone = train(for_numbers, numbers, tmp_path / "alone")
     together = train({**for_numbers, "backend": TWO}, numbers, tmp_path / "together")
@@ -88,6 +89,7 @@ def long_config(for_numbers) -> dict[str, Any]:
     return {**for_numbers, "trainer": trainer, "combiner": {"type": "concat", "dropout": 0.3}}
 
 
+@pytest.mark.slow
 def test_a_training_that_is_interrupted_or_loses_a_process_goes_on_to_the_same_weights(
     ray_runs, long_config, numbers, tmp_path
 ):
