@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,8 +42,11 @@ def import_ray(path: str, remedy: str) -> Any:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    if (Path.home() / ".ray" / "auth_token").is_file() or os.environ.get("RAY_AUTH_TOKEN"):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # A cluster asks for it unless told otherwise.
+    has_token = (Path.home() / ".ray" / "auth_token").is_file() or "RAY_AUTH_TOKEN" in os.environ
+    # A cluster asks for the token unless told otherwise. Ray reads the mode when it is imported, and what it starts
+    # reads it again: set in between, the two would not let each other in.
+    if has_token and "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
         import ray.tune

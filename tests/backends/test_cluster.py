@@ -1,5 +1,6 @@
 """A Ray cluster that runs already: found by its address, used, and left running."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -22,6 +23,20 @@ def test_a_cluster_that_is_not_there_is_an_error_at_once(for_numbers, numbers, t
     with pytest.raises(RunError, match=r"no Ray cluster lets us in at 127\.0\.0\.1:9: .*refused; start one"):
         train(config, numbers, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_token_is_shown_to_a_cluster_unless_ray_was_imported_without_one(tmp_path, monkeypatch):
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = "import_ray('backend', 'local'); print(os.environ.get('RAY_AUTH_MODE'))"
+    for first, mode in (("import ray;", "None"), ("", "token")):
+        code = f"import os; {first} from declarlm.backends.cluster import import_ray; {asked}"
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        found = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        assert found.stdout.strip() == mode
 
 
 @pytest.fixture
