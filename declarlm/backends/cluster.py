@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from declarlm.backbones.libraries import reason
 from declarlm.core import ConfigError, Problem, RunError
 
 CONNECT_SECONDS = 10.0
@@ -66,11 +67,11 @@ def _connect(ray: Any, address: str, settings: Mapping[str, Any]) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         if port.isdigit():  # Ray itself tries for minutes.
-            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
         ray.init(address=address, **settings)
     except (OSError, ValueError, ray.exceptions.RayError) as error:
         remedy = "start one with: ray start --head, or leave address out"
-        raise RunError(f"no Ray cluster lets us in at {address}: {str(error).splitlines()[0]}; {remedy}") from None
+        raise RunError(f"no Ray cluster lets us in at {address}: {reason(error)}; {remedy}") from None
 
 
 @contextmanager

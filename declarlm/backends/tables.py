@@ -48,6 +48,7 @@ def predict_blocks(
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of Ray, about what it is passed
         rows = ray.data.from_items(blocks, override_num_blocks=len(blocks))
         found = rows.map(_actor(make), compute=processes, **needs)
+    # What our own processes answer, never a file: pickled, as everything is that Ray passes between them.
     results = [(row["start"], pickle.loads(row["found"])) for row in found.iter_rows()]  # noqa: S301
     results.sort(key=itemgetter(0))
     for _, result in results:

@@ -26,7 +26,6 @@ from declarlm.prompts.prompt import compile_prompt
 if TYPE_CHECKING:
     import pandas as pd
 
-
 GOLDEN_ROWS = 2  # rows that a loaded model must score as the saved one did
 ROWS_VERSION = 2  # Raise it when the same table becomes other rows than before.
 
