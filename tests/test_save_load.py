@@ -164,7 +164,7 @@ def trained(places, tmp_path_factory):
     return train
 
 
-def equal(left: pd.DataFrame, right: pd.DataFrame) -> None:
+def assert_same_table(left: pd.DataFrame, right: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(left, right, check_exact=True)
 
 
@@ -187,10 +187,10 @@ def test_a_loaded_model_predicts_the_same_to_the_last_bit(trained, name, tmp_pat
     assert list(here.index) == ["a", "b", "b", "c", "a"]
     assert len(here.columns) >= len(result.model.config.output_features)
     loaded = DeclarLM.load(result.directory)
-    equal(here, loaded.predict(new))
+    assert_same_table(here, loaded.predict(new))
     close(here.iloc[[0]], here.iloc[[2]].set_axis(["a"]))
     loaded.save(tmp_path / "copy")
-    equal(here, DeclarLM.load(tmp_path / "copy").predict(new))
+    assert_same_table(here, DeclarLM.load(tmp_path / "copy").predict(new))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -217,7 +217,7 @@ def test_any_index_comes_back_with_its_names(trained, name):
     for index in indexes:
         found = model.predict(ROWS[SEEN].head(4).set_axis(index))
         pd.testing.assert_index_equal(found.index, index)
-        equal(found.reset_index(drop=True), expected)
+        assert_same_table(found.reset_index(drop=True), expected)
         assert len(model.evaluate(ROWS.head(4).set_axis(index)).predictions) == 4
 
 
@@ -231,7 +231,7 @@ def test_a_run_can_be_moved_and_needs_nothing_but_its_model(trained, name, tmp_p
         copy = shutil.copytree if source.is_dir() else shutil.copy
         Path(tmp_path / "elsewhere").mkdir(exist_ok=True)
         copy(source, tmp_path / "elsewhere" / part)
-    equal(DeclarLM.load(tmp_path / "elsewhere").predict(new), result.model.predict(new))
+    assert_same_table(DeclarLM.load(tmp_path / "elsewhere").predict(new), result.model.predict(new))
 
 
 @pytest.mark.parametrize("name", ["llm-category", "ecd-everything"])
@@ -245,7 +245,7 @@ def test_every_kind_of_dataset_gives_the_same_predictions(trained, name, tmp_pat
     expected = model.predict(new)
     datasets = [new.to_dict("list"), new.to_dict("records"), pa.Table.from_pandas(new), new.astype(object)]
     for dataset in [*datasets, *(tmp_path / f"new.{kind}" for kind in ("csv", "jsonl", "parquet"))]:
-        equal(model.predict(dataset), expected)
+        assert_same_table(model.predict(dataset), expected)
 
 
 def test_every_adapter_and_every_encoder_is_among_the_models():

@@ -78,7 +78,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path
     }
     command = [sys.executable, "-c", TOGETHER, str(folder)]
     members = [subprocess.Popen([*command, str(rank)], env=environment) for rank in range(2)]
-    assert [member.wait() for member in members] == [0, 0]
+    try:
+        assert [member.wait(timeout=300) for member in members] == [0, 0]
+    finally:
+        for member in members:  # one that failed would leave the other waiting
+            member.kill()
     return found
 
 
