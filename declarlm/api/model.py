@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from declarlm.api.evaluating import Predicts
 from declarlm.api.folds import train_each
-from declarlm.api.spreading import Predicting, Training
-from declarlm.api.training import Metrics, Work, conclude, fit
+from declarlm.api.result import TrainResult
+from declarlm.api.spreading import Training
+from declarlm.api.training import Work, conclude, fit
 from declarlm.config import LlmConfig, ModelConfig, completed, read_written
-from declarlm.core import ConfigError, Problem, RunError
+from declarlm.core import ConfigError, RunError
 from declarlm.core.device import check_device, find_device
 from declarlm.core.files import atomic_folder
 from declarlm.data.parts import read_parts
 from declarlm.data.split import back_test, k_folds
 from declarlm.data.tables import read_table
-from declarlm.data.write import check_target, write_table
-from declarlm.evaluation import EvaluationResult, mean_losses, measure, predictions
-from declarlm.inference.generation import Generation
-from declarlm.inference.predictor import predict_rows, predict_table, prediction_table, remarks_on
 from declarlm.planning.preview import Previews, preview_rows
 from declarlm.run import Run, create_run, open_run, resume_run
 from declarlm.training.group import Alone
-from declarlm.training.progress import tell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,24 +36,7 @@ if TYPE_CHECKING:
     from declarlm.training.workload import Evaluation
 
 
-@dataclass(frozen=True, eq=False)
-class TrainResult:
-    """What a training left.
-
-    Attributes:
-        directory: The run directory.
-        metrics: Value by split, output feature and metric.
-        history: One row for each evaluation during training.
-        model: The trained model, ready to predict.
-    """
-
-    directory: Path
-    metrics: Metrics
-    history: pd.DataFrame
-    model: DeclarLM
-
-
-class DeclarLM:
+class DeclarLM(Predicts):
     """A model described by a config.
 
     Args:
@@ -224,63 +203,6 @@ class DeclarLM:
             return resume_sweep(resume, **rows, device=self.device, watcher=watcher)
         return begin_sweep(self, rows, output=Path(output), name=name or "sweep", watcher=watcher)
 
-    def predict(
-        self, dataset: Any, *, generation: Mapping[str, Any] | None = None, output: str | Path | None = None
-    ) -> pd.DataFrame:
-        """Return the predictions for each row of a dataset, with its index, in its order.
-
-        A row that cannot be predicted has missing values, and the reason in the column ``<output>_error``.
-
-        Args:
-            dataset: Rows with the columns that the prompt or the input features read.
-            generation: Keys of the ``generation`` section that are to be different for this call.
-            output: File to write the predictions to as well, in the format that its name asks for.
-
-        Raises:
-            DataError: If a column is missing, or ``output`` has no known ending or is the dataset itself.
-            RunError: If the model must be trained first, or ``output`` cannot be written.
-        """
-        if output is not None:
-            check_target(Path(output), dataset)
-        table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
-        backend = self.config.backend.build()
-        settings = self._generation(generation)
-        if backend.is_here:
-            found, reasons = self.predict_block(table, settings)
-        else:
-            found, reasons = backend.predict(table, self._predicting(settings))
-        if output is not None:
-            write_table(found, Path(output))
-        tell(remarks_on(reasons, len(table)), None)
-        return found
-
-    def predict_block(self, table: pd.DataFrame, settings: Generation) -> tuple[pd.DataFrame, dict[int, str]]:
-        """Return the predictions for rows, made in this process, and why rows failed, by position."""
-        return predict_table(self._ready(table), table, settings)
-
-    def evaluate(self, dataset: Any, *, generation: Mapping[str, Any] | None = None) -> EvaluationResult:
-        """Return metrics and predictions on rows whose answers are known; ``generation`` is as for ``predict``.
-
-        Raises:
-            DataError: If a column is missing or a cell cannot be read.
-            RunError: If the model must be trained first.
-        """
-        table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
-        self._ready(table)
-        return self._evaluate(table, generation)
-
-    def _evaluate(
-        self, table: pd.DataFrame, generation: Mapping[str, Any] | None = None, group: Alone | None = None
-    ) -> EvaluationResult:
-        model, together, settings = self._ready(table), group or Alone(), self._generation(generation)
-        objective = self.config.trainer.build()
-        judged = model.labelled(table)
-        losses = mean_losses(model, objective.store(model, table.iloc[judged]), group=together)
-        raws = predictions(together, table, lambda some: predict_rows(model, some, settings))
-        measured = measure(model.outputs, table.iloc[judged], {name: raw.take(judged) for name, raw in raws.items()})
-        metrics = {name: {**measured.get(name, {}), **values} for name, values in losses.items()}
-        return EvaluationResult(metrics, prediction_table(model.outputs, raws, table.index))
-
     def preview(self, dataset: Any, rows: int = 3) -> Previews:
         """Return the first rows of a dataset as the model will read and learn them; no weights are loaded.
 
@@ -366,25 +288,6 @@ class DeclarLM:
             llm.zero_shot(list(map(str, table.columns)))
             self._model = llm.build(total_steps=0, seed=self.config.seed, device=self._device())
         return self._model
-
-    def _predicting(self, settings: Generation) -> Predicting:
-        """Return what predicts in other processes."""
-        if self._directory is None and self.config.objective.trains:
-            self._ready()  # says what is missing
-        return Predicting(self._directory, self.document.data, settings, self.device)
-
-    def _predict_raw(self, model: Model, table: pd.DataFrame, only: Any) -> Any:
-        return predict_rows(model, table, self._generation(None), only)
-
-    def _generation(self, changes: Mapping[str, Any] | None) -> Generation:
-        if isinstance(self.config, LlmConfig):
-            settings = self.config.generation
-            return Generation.load({**settings.dump(), **changes}, source="generation") if changes else settings
-        if changes:
-            raise ConfigError(
-                "generation", [Problem(next(iter(changes)), "is for model_type 'llm', which writes text")]
-            )
-        return Generation()
 
     def _device(self) -> str:
         self.device = find_device(self.device)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declarlm.api.model import DeclarLM, TrainResult
+from declarlm.api.model import DeclarLM
+from declarlm.api.result import TrainResult
 from declarlm.core import DataError
 from declarlm.run import open_run
 

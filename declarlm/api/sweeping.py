@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declarlm.api.model import DeclarLM, TrainResult
+from declarlm.api.model import DeclarLM
+from declarlm.api.result import TrainResult
 from declarlm.config import find_problems, trial_document, with_followers
 from declarlm.core import ConfigError, DataError, DeclarlmError, Problem, RunError
 from declarlm.core.device import find_device
