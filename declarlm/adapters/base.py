@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from declarlm.adapters.storage import load_adapter, save_adapter
+from declarlm.adapters.switching import base_alone
 from declarlm.core import Registry, Section, param
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
 
@@ -105,6 +107,17 @@ class Adapter:
         """
         return load_adapter(module, folder, self.peft_type, trainable=trainable)
 
+    def off(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Let the module compute what its base did before the adapter, for the length of a ``with`` block.
+
+        Training goes on behind it as before. An adapter that is none of PEFT's does it its own way; one that changes
+        weights of the base in place tells ``switching.remember`` before.
+
+        Raises:
+            ModelError: If this adapter cannot be switched off.
+        """
+        return base_alone(module)
+
 
 @dataclass
 class BoundAdapter:
@@ -137,6 +150,10 @@ class BoundAdapter:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take up what ``state`` returned."""
         self.adapter.restore(self.module, state)
+
+    def off(self) -> AbstractContextManager[None]:
+        """Let the module compute what its base did before the adapter, for the length of a ``with`` block."""
+        return self.adapter.off(self.module)
 
 
 def trained(module: nn.Module) -> list[nn.Parameter]:

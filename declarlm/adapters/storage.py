@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from declarlm.adapters.switching import quiet, remember
 from declarlm.backbones.libraries import import_libraries, reason
 from declarlm.backbones.trust import check_adapter_config, check_weights
 from declarlm.core import ModelError
@@ -22,8 +22,10 @@ def wrap(module: nn.Module, settings: Any, seed: int) -> nn.Module:
     import_libraries()
     from peft import get_peft_model
 
-    with _quiet(), _seeded(seed):
+    base = {id(weight) for weight in module.parameters()}
+    with quiet(), _seeded(seed):
         wrapped: nn.Module = get_peft_model(module, settings)
+    remember(module, [weight for weight in wrapped.parameters() if weight.requires_grad and id(weight) in base])
     return wrapped.train(module.training)
 
 
@@ -32,7 +34,7 @@ def save_adapter(module: Any, folder: Path) -> None:
     from peft import get_peft_model_state_dict
     from safetensors.torch import save
 
-    with _quiet():
+    with quiet():
         weights = get_peft_model_state_dict(module, save_embedding_layers=False)
     settings = {**module.peft_config["default"].to_dict(), "inference_mode": True}
     write_bytes(
@@ -59,8 +61,9 @@ def load_adapter(module: nn.Module, folder: Path, peft_type: str, *, trainable: 
         )
     check_weights(folder, "adapter_model")
     place = str(next(module.parameters()).device)
+    remember(module, _overwritten(module, folder))
     try:
-        with _quiet(), _seeded(0):
+        with quiet(), _seeded(0):
             loaded: nn.Module = PeftModel.from_pretrained(
                 module, str(folder), is_trainable=trainable, torch_device=place
             )
@@ -70,25 +73,29 @@ def load_adapter(module: nn.Module, folder: Path, peft_type: str, *, trainable: 
     return loaded.train(module.training)
 
 
-def _check_names(module: nn.Module, folder: Path) -> None:
-    """Refuse a file that lacks weights, or has some that found no place: PEFT only warns."""
-    from peft import get_peft_model_state_dict
+def _overwritten(module: nn.Module, folder: Path) -> list[nn.Parameter]:
+    """Return the weights of a base that an adapter's file has values for, such as its biases."""
+    found = {name.replace(".base_layer.", ".") for name in _names(folder)}
+    return [weight for name, weight in module.named_parameters() if f"base_model.model.{name}" in found]
+
+
+def _names(folder: Path) -> set[str]:
     from safetensors import safe_open
 
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        found = set(file.keys())
-    with _quiet():  # PEFT doubts the layers that AdaLoRA left no rank
+        return set(file.keys())
+
+
+def _check_names(module: nn.Module, folder: Path) -> None:
+    """Refuse a file that lacks weights, or has some that found no place: PEFT only warns."""
+    from peft import get_peft_model_state_dict
+
+    found = _names(folder)
+    with quiet():  # PEFT doubts the layers that AdaLoRA left no rank
         expected = set(get_peft_model_state_dict(module, save_embedding_layers=False))
     if found != expected:
         kind, name = ("lacks", min(expected - found)) if expected - found else ("has a surplus", min(found - expected))
         raise ModelError(f"the adapter in {folder} does not fit this base: it {kind} {name}")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from declarlm.core import DataError, RunError
+from declarlm.core import DataError, ModelError, RunError
 from declarlm.data.tables import require_columns
 
 if TYPE_CHECKING:
@@ -196,6 +197,14 @@ class Model:
     def hooks(self) -> Sequence[Any]:
         """Return what takes part in every training step beside the module."""
         return ()
+
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """Let the module compute what its base does, without its adapter, for the length of a ``with`` block.
+
+        Raises:
+            ModelError: If there is no adapter, as where all weights train.
+        """
+        raise ModelError("the model has no adapter that could be switched off")
 
     def states(self) -> dict[str, Any]:
         """Return what the features learned, as plain data."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -112,6 +113,11 @@ class Llm(Prompted):
 
     def hooks(self) -> Sequence[Any]:
         return [] if self._adapter is None else [BoundAdapter(self._adapter, self.module.backbone)]
+
+    def without_adapter(self) -> AbstractContextManager[None]:
+        if self._adapter is None:
+            return super().without_adapter()
+        return self._adapter.off(self.module.backbone)
 
     def digest(self) -> list[float]:
         return score(self.module, self._golden)
