@@ -40,10 +40,10 @@ quickstart: $(STAMP) ## Fine-tune the starter base on the documentation of your 
 	@$(BIN)/python examples/quickstart/quickstart.py
 
 test: $(STAMP) ## Run the tests that take seconds each.
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
 
 test-all: $(STAMP) ## Run all tests but those that need a GPU or the network.
-	@$(BIN)/python -m pytest -q -m "not gpu and not network"
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile -m "not gpu and not network"
 
 lint: $(STAMP) ## Check format, style and types.
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -149,14 +149,13 @@ class Trainer:
             StoppedError: On Ctrl-C or SIGTERM, with a checkpoint written.
             RunError: If ``resume`` finds no whole checkpoint of this config, or a fresh start finds one.
         """
-        with self._running():
+        with self._running():  # One block with the first steps: no signal is to fall between two.
             self._begin(resume, begun, adopt)
-        while True:
+            evaluation = self._advance()
+        while evaluation is not None:
+            yield evaluation
             with self._running():
                 evaluation = self._advance()
-            if evaluation is None:
-                break
-            yield evaluation
         self.restore_best()
 
     def restore_best(self) -> None:
