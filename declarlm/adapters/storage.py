@@ -59,7 +59,6 @@ def load_adapter(module: nn.Module, folder: Path, peft_type: str, *, trainable: 
             f"{folder} holds an adapter of type {str(saved_type).lower()}, not {peft_type.lower()}; "
             f"write adapter.type: {str(saved_type).lower()}"
         )
-    check_weights(folder, "adapter_model")
     place = str(next(module.parameters()).device)
     remember(module, _overwritten(module, folder))
     try:
@@ -75,15 +74,29 @@ def load_adapter(module: nn.Module, folder: Path, peft_type: str, *, trainable: 
 
 def _overwritten(module: nn.Module, folder: Path) -> list[nn.Parameter]:
     """Return the weights of a base that an adapter's file has values for, such as its biases."""
-    found = {name.replace(".base_layer.", ".") for name in _names(folder)}
-    return [weight for name, weight in module.named_parameters() if f"base_model.model.{name}" in found]
+    found = base_names(folder)
+    return [weight for name, weight in module.named_parameters() if name in found]
+
+
+def base_names(folder: Path) -> set[str]:
+    """Return the names in an adapter's file as those of its base; most of them name none of its weights.
+
+    Raises:
+        ModelError: If there is no such file, or it is damaged.
+        RefusedError: If it is unsafe to open.
+    """
+    return {name.removeprefix("base_model.model.").replace(".base_layer.", ".") for name in _names(folder)}
 
 
 def _names(folder: Path) -> set[str]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        return set(file.keys())
+    check_weights(folder, "adapter_model")
+    try:
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+            return set(file.keys())
+    except SafetensorError as error:
+        raise ModelError(f"the adapter in {folder} cannot be read: {error}") from error
 
 
 def _check_names(module: nn.Module, folder: Path) -> None:
