@@ -20,6 +20,7 @@ FOREIGN = {"input_features": ("decoder", "loss"), "output_features": ("encoder",
 OWN = ("name", "type", "column", "tied")
 REGISTRIES: dict[str, Any] = {"input_features": input_features, "output_features": output_features}
 LLM_LOSS = "next_token_softmax_cross_entropy"
+_OF_LLM = ("base_model", "architecture", "adapters")  # each says that a model is a language model
 FULL_RATE = {"finetune": 2e-5, "pretrain": 1e-3}
 
 
@@ -30,7 +31,9 @@ def complete(document: Document) -> Document:
     data: dict[str, Any] = deepcopy(document.data)
     data.pop("$schema", None)
     if data.get("model_type") is None:
-        data["model_type"] = "llm" if data.get("base_model") or data.get("architecture") else "ecd"
+        data["model_type"] = "llm" if any(map(data.get, _OF_LLM)) else "ecd"
+    if data.get("adapters") and data["model_type"] == "llm":
+        data.setdefault("input_features", [])  # what comes from a run brings its own
     moved, found = _apply_defaults(data)
     _complete_features(data)
     _complete_adapter(data)

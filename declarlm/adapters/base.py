@@ -46,7 +46,8 @@ class Adapter:
 
     class Config(Section):
         pretrained_adapter_weights: str | None = param(
-            "Folder or Hub name of a trained adapter to start from; its shape and targets come with it.", default=None
+            "Run directory, folder or Hub name of an adapter to start from; its shape and targets come with it.",
+            default=None,
         )
         postprocessor: Postprocessor = param("What happens after training.", default=Postprocessor())
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.adapters.base import Adapter
+from declarlm.adapters.named import find_adapter
 from declarlm.adapters.storage import wrap
 from declarlm.adapters.targets import AUTOMATIC, Targets, find_targets
-from declarlm.backbones.find import ADAPTER_FILES, find_folder
 from declarlm.core import Problem, param
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class LowRankAdapter(Adapter):
 
     def attach(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:
         if self.config.pretrained_adapter_weights is not None:
-            folder = find_folder(self.config.pretrained_adapter_weights, ADAPTER_FILES)
+            folder = find_adapter(self.config.pretrained_adapter_weights)
             return self.load(module, folder, trainable=True)
         targets = find_targets(module, self.config.target_modules)
         return wrap(module, self.settings(module, targets, total_steps), seed)

@@ -10,12 +10,12 @@ from declarlm.adapters.base import Adapter, adapters
 from declarlm.backbones.find import ADAPTER_FILES, find_folder
 from declarlm.backbones.trust import check_adapter_config
 from declarlm.core import ModelError, Problem, Section, param
+from declarlm.core.errors import choose_from
 
 Combination: TypeAlias = Literal[
-    *("cat", "linear", "svd", "ties", "ties_svd", "dare_linear", "dare_linear_svd", "dare_ties", "dare_ties_svd"),
+    "cat", "linear", "svd", "ties", "ties_svd", "dare_linear", "dare_linear_svd", "dare_ties", "dare_ties_svd"
 ]
 BASE = "base"  # what stands for no adapter, so no adapter can have this name
-NAME = r"[A-Za-z0-9._-]{1,64}"
 
 
 class Merge(Section):
@@ -55,6 +55,7 @@ class Merge(Section):
 class NamedAdapter(Merge):
     """A trained adapter, or one that is merged of others."""
 
+    type: str | None = param("Kind of the adapter; null is what its files say.", default=None)  # type: ignore[misc]
     pretrained_adapter_weights: str | None = param(
         "Run directory, or folder or Hub name of a trained adapter.", default=None
     )
@@ -62,8 +63,12 @@ class NamedAdapter(Merge):
 
     def check(self) -> Iterable[Problem]:
         yield from super().check()
+        if self.type is not None and self.type not in adapters:
+            yield Problem("type", f"no adapter is named {choose_from(self.type, adapters)}")
+        if self.type is not None and self.sources:
+            yield Problem("type", "is that of the sources; leave it out")
         if (self.pretrained_adapter_weights is None) == (not self.sources):
-            yield Problem("", "write either pretrained_adapter_weights or sources (to merge others)")
+            yield Problem("", "needs pretrained_adapter_weights, or sources (to merge others), and not both")
         elif self.sources:
             yield from self.check_weights(len(self.sources))
             if len(self.sources) < 2:

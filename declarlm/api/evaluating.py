@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from declarlm.api.spreading import Predicting
+from declarlm.api.switching import Switches
 from declarlm.config import LlmConfig, ModelConfig
 from declarlm.core import ConfigError, Problem
 from declarlm.core.document import Document
@@ -16,6 +17,7 @@ from declarlm.data.write import check_target, write_table
 from declarlm.evaluation import EvaluationResult, mean_losses, measure, predictions
 from declarlm.inference.generation import Generation
 from declarlm.inference.predictor import predict_rows, predict_table, prediction_table, remarks_on
+from declarlm.inference.several import predict_each
 from declarlm.training.group import Alone
 from declarlm.training.progress import tell
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from declarlm.models.base import Model
 
 
-class Predicts:
+class Predicts(Switches):
     """The verbs that change no weight: predict and evaluate."""
 
     config: ModelConfig
@@ -38,7 +40,12 @@ class Predicts:
         """Return the model, making one that needs no training on first use."""
 
     def predict(
-        self, dataset: Any, *, generation: Mapping[str, Any] | None = None, output: str | Path | None = None
+        self,
+        dataset: Any,
+        *,
+        generation: Mapping[str, Any] | None = None,
+        adapter: str | None = None,
+        output: str | Path | None = None,
     ) -> pd.DataFrame:
         """Return the predictions for each row of a dataset, with its index, in its order.
 
@@ -47,10 +54,13 @@ class Predicts:
         Args:
             dataset: Rows with the columns that the prompt or the input features read.
             generation: Keys of the ``generation`` section that are to be different for this call.
+            adapter: Name of one of several adapters, ``base`` for none; by default what ``adapter_column`` says of
+                each row, or the one in use.
             output: File to write the predictions to as well, in the format that its name asks for.
 
         Raises:
             DataError: If a column is missing, or ``output`` has no known ending or is the dataset itself.
+            ModelError: If there is no such adapter.
             RunError: If the model must be trained first, or ``output`` cannot be written.
         """
         if output is not None:
@@ -59,34 +69,67 @@ class Predicts:
         backend = self.config.backend.build()
         settings = self._generation(generation)
         if backend.is_here:
-            found, reasons = self.predict_block(table, settings)
+            found, reasons = self.predict_block(table, settings, adapter)
         else:
-            found, reasons = backend.predict(table, self._predicting(settings))
+            found, reasons = backend.predict(table, self._predicting(settings, adapter))
         if output is not None:
             write_table(found, Path(output))
         tell(remarks_on(reasons, len(table)), None)
         return found
 
-    def predict_block(self, table: pd.DataFrame, settings: Generation) -> tuple[pd.DataFrame, dict[int, str]]:
+    def predict_block(
+        self, table: pd.DataFrame, settings: Generation, adapter: str | None = None
+    ) -> tuple[pd.DataFrame, dict[int, str]]:
         """Return the predictions for rows, made in this process, and why rows failed, by position."""
-        return predict_table(self._ready(table), table, settings)
+        rows, model = self._rows(table, adapter), self._ready(table)
 
-    def evaluate(self, dataset: Any, *, generation: Mapping[str, Any] | None = None) -> EvaluationResult:
-        """Return metrics and predictions on rows whose answers are known; ``generation`` is as for ``predict``.
+        def predict(name: str, part: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+            return predict_table(self._under(model, name), part, self._settings_under(model, name, settings))
+
+        return predict_each(table, rows, predict)
+
+    def evaluate(
+        self, dataset: Any, *, generation: Mapping[str, Any] | None = None, adapter: str | None = None
+    ) -> EvaluationResult:
+        """Return metrics and predictions on rows whose answers are known; arguments are as for ``predict``.
+
+        Where ``adapter_column`` gives rows to several adapters, the metrics of each are apart, as
+        ``<adapter>.<output>``.
 
         Raises:
             DataError: If a column is missing or a cell cannot be read.
             RunError: If the model must be trained first.
         """
         table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
+        self._rows(table, adapter)  # says what is wrong before weights are loaded
         self._ready(table)
-        return self._evaluate(table, generation)
+        return self._evaluate(table, generation, adapter=adapter)
 
     def _evaluate(
-        self, table: pd.DataFrame, generation: Mapping[str, Any] | None = None, group: Alone | None = None
+        self,
+        table: pd.DataFrame,
+        generation: Mapping[str, Any] | None = None,
+        group: Alone | None = None,
+        adapter: str | None = None,
     ) -> EvaluationResult:
-        model, together, settings = self._ready(table), group or Alone(), self._generation(generation)
-        objective = self.config.trainer.build()
+        rows, model = self._rows(table, adapter), self._ready(table)
+        settings, together = self._generation(generation), group or Alone()
+        metrics: dict[str, dict[str, float]] = {}
+
+        def judge(name: str, part: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+            chosen, options = self._under(model, name), self._settings_under(model, name, settings)
+            found = self._judge(chosen, part, options, together)
+            prefix = f"{name}." if len(rows) > 1 else ""
+            metrics.update({f"{prefix}{output}": values for output, values in found.metrics.items()})
+            return found.predictions, {}
+
+        found, _ = predict_each(table, rows, judge)
+        return EvaluationResult(metrics, found)
+
+    def _judge(
+        self, model: Model, table: pd.DataFrame, settings: Generation, group: Alone | None = None
+    ) -> EvaluationResult:
+        together, objective = group or Alone(), self.config.trainer.build()
         judged = model.labelled(table)
         losses = mean_losses(model, objective.store(model, table.iloc[judged]), group=together)
         raws = predictions(together, table, lambda some: predict_rows(model, some, settings))
@@ -94,11 +137,11 @@ class Predicts:
         metrics = {name: {**measured.get(name, {}), **values} for name, values in losses.items()}
         return EvaluationResult(metrics, prediction_table(model.outputs, raws, table.index))
 
-    def _predicting(self, settings: Generation) -> Predicting:
+    def _predicting(self, settings: Generation, adapter: str | None = None) -> Predicting:
         """Return what predicts in other processes."""
         if self._directory is None and self.config.objective.trains:
             self._ready()  # says what is missing
-        return Predicting(self._directory, self.document.data, settings, self.device)
+        return Predicting(self._directory, self.document.data, settings, self.device, adapter or self._in_use)
 
     def _predict_raw(self, model: Model, table: pd.DataFrame, only: Any) -> Any:
         return predict_rows(model, table, self._generation(None), only)

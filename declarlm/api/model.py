@@ -282,10 +282,14 @@ class DeclarLM(Predicts):
             run, model = Run(self._directory), self.config.build()
             self._model = model.restore(run.model, run.read("features"), device=self._device())
         if self._model is None:
-            if table is None or self.config.objective.trains or not isinstance(self.config, LlmConfig):
+            if (
+                (table is None and not self.adapters)
+                or self.config.objective.trains
+                or not isinstance(self.config, LlmConfig)
+            ):
                 raise RunError("the model is not trained yet; call train, or load a run with DeclarLM.load")
             llm = cast("Llm", self.config.build())
-            llm.zero_shot(list(map(str, table.columns)))
+            llm.zero_shot([] if table is None else list(map(str, table.columns)))
             self._model = llm.build(total_steps=0, seed=self.config.seed, device=self._device())
         return self._model
 

@@ -51,12 +51,14 @@ class Predicting:
         config: The config, complete.
         generation: The section ``generation`` for these predictions.
         device: Where it predicts.
+        adapter: One of several adapters; null for what a column says of each row, or the one in use at first.
     """
 
     directory: Path | None
     config: Mapping[str, Any]
     generation: Generation
     device: str | None
+    adapter: str | None = None
 
     def __call__(self) -> Predict:
         """Open the model, and return what predicts a table with it."""
@@ -66,4 +68,4 @@ class Predicting:
             model = DeclarLM(self.config, overrides={"backend": "local"}, device=self.device)
         else:
             model = DeclarLM.load(self.directory, device=self.device)
-        return lambda table: model.predict_block(table, self.generation)
+        return lambda table: model.predict_block(table, self.generation, self.adapter)

@@ -164,7 +164,6 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "preset": ("write encoder, combiner and trainer", (None,)),
     "is_multimodal": (f"{_LEAVE}, images are not read", (False,)),
     "trust_remote_code": (f"{_LEAVE}, a config never allows a model to run its own code", (False,)),
-    "adapters": ("write one of them under adapter", (None,)),
     "backend.cache_dir": ("set the environment variable DECLARLM_CACHE", (None,)),
     "backend.processor": (_EACH_READS, (None, {})),
     "backend.loader": (_EACH_READS, (None, {})),

@@ -21,6 +21,7 @@ from declarlm.compat.ludwig import (
     VALUES,
     WORD_ENCODERS,
 )
+from declarlm.compat.ludwig_adapters import upgrade_adapters
 from declarlm.core.document import Document
 from declarlm.core.errors import Problem
 from declarlm.core.overrides import put, written
@@ -38,6 +39,7 @@ def upgrade(document: Document) -> Document:
         return document
     tree = _Tree(document)
     _gpus(tree)
+    upgrade_adapters(tree)
     for pattern, target in RENAMED.items():
         for steps in tree.find(pattern):
             tree.move(steps, target)

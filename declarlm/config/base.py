@@ -93,11 +93,12 @@ class ModelConfig(Section):
             yield Problem(f"defaults.{name}", mapping if name in input_features else unknown)
 
     def _objective(self) -> Iterable[Problem]:
-        if not self.input_features:
+        brought = bool(getattr(self, "adapters", None)) and not self.input_features + self.output_features
+        if not self.input_features and not brought:
             yield Problem("input_features", "must name at least one column")
         if self.model_type not in self.objective.model_types:
             yield Problem("trainer.type", f"{self.trainer.type!r} is not for model_type {self.model_type!r}")
-        if self.objective.needs_outputs and not self.output_features:
+        if self.objective.needs_outputs and not self.output_features and not brought:
             yield Problem("output_features", f"must name at least one column for trainer.type {self.trainer.type!r}")
 
     def _deciding(self) -> Iterable[Problem]:

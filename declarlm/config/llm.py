@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from declarlm.adapters.base import Adapter, adapters
+from declarlm.adapters.named import NamedAdapter
 from declarlm.backbones.architecture import Architecture
 from declarlm.backbones.quantization import Quantization
+from declarlm.config.adapters import check_adapters, several
 from declarlm.config.base import KINDS, ModelConfig
 from declarlm.core import Problem, param
 from declarlm.core.section import Rules
@@ -17,6 +19,7 @@ from declarlm.prompts import Prompt, check_prompt
 
 if TYPE_CHECKING:
     from declarlm.models.base import Model
+    from declarlm.models.prompted import LlmSections
 
 
 class LlmConfig(ModelConfig):
@@ -26,27 +29,39 @@ class LlmConfig(ModelConfig):
     architecture: Architecture | None = param("Shape of a model to train from scratch.", default=None)
     prompt: Prompt = param("How a row becomes a prompt.", default=Prompt())
     adapter: Adapter.Config | None = param("What is trained; null trains all weights.", default=None, registry=adapters)
+    adapters: dict[str, str | NamedAdapter] = param(
+        "Trained adapters to switch between, by name: a run directory, or folder or Hub name of an adapter, or a "
+        "section; what comes from a run is prompted and answered as there.",
+        default={},
+    )
+    active_adapter: str | None = param("The adapter in use at first; null is the first of adapters.", default=None)
+    adapter_column: str | None = param(
+        "Column that names the adapter of each row, base for none; null is the one in use for all rows.", default=None
+    )
     quantization: Quantization | None = param("Bits of the frozen base model's weights.", default=None)
     generation: Generation = param("How text is decoded.", default=Generation())
 
     def build(self, *args: Any, **kwargs: Any) -> Model:
         """Return the model that the config describes, before it has seen a row."""
         from declarlm.models.llm import Llm
+
+        return Llm(self.sections()) if not self.adapters else several(self)
+
+    def sections(self) -> LlmSections:
+        """Return what describes the model."""
         from declarlm.models.prompted import LlmSections
 
         length = self.preprocessing.global_max_sequence_length
-        return Llm(
-            LlmSections(
-                inputs=self.input_features,
-                outputs=self.output_features,
-                prompt=self.prompt,
-                base_model=self.base_model,
-                architecture=self.architecture,
-                adapter=self.adapter,
-                quantization=self.quantization,
-                max_length=length if isinstance(length, int) else None,
-                overlong=self.preprocessing.overlong,
-            )
+        return LlmSections(
+            inputs=self.input_features,
+            outputs=self.output_features,
+            prompt=self.prompt,
+            base_model=self.base_model,
+            architecture=self.architecture,
+            adapter=self.adapter,
+            quantization=self.quantization,
+            max_length=length if isinstance(length, int) else None,
+            overlong=self.preprocessing.overlong,
         )
 
     def check(self) -> Rules:
@@ -55,6 +70,7 @@ class LlmConfig(ModelConfig):
             yield Problem("base_model", "write either base_model or architecture (to start from scratch)")
         yield self._bits()
         yield self._merged()
+        yield check_adapters(self)
         yield self._weights()
         yield self._scratch()
         yield self._raw_text()

@@ -287,7 +287,7 @@ class Choice(Strict):
 
 
 class Either(Strict):
-    """A value of any of several plain types, such as a number or the word 'auto'."""
+    """A value of any of several types, such as a number or the word 'auto'; at most one of them is a section."""
 
     def __init__(self, options: list[Strict], **common: Any) -> None:
         super().__init__(**common)
@@ -297,11 +297,17 @@ class Either(Strict):
 
     def read(self, value: Any) -> Any:
         for option in self.options:
+            if isinstance(option, Sub) and isinstance(value, Mapping):
+                return option.read(value)  # whose error says more
             try:
                 return option.read(value)
             except ValidationError:
                 continue
         raise self.refuse(value)
+
+    def plain(self, value: Any) -> Any:
+        sections = [option for option in self.options if isinstance(option, Sub)]
+        return next((option.plain(value) for option in sections if isinstance(value, option.section)), deepcopy(value))
 
 
 def _read_all(item: Strict, pairs: Iterable[tuple[Any, Any]]) -> tuple[dict[Any, Any], dict[Any, Any]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from declarlm.adapters.base import Adapter, BoundAdapter
+from declarlm.adapters.beside import load_beside
 from declarlm.adapters.checks import check_learned
+from declarlm.adapters.named import open_adapter
 from declarlm.backbones import open_backbone
 from declarlm.backbones.sharing import share_weights
 from declarlm.core import ModelError
@@ -122,6 +125,16 @@ class Llm(Prompted):
     def digest(self) -> list[float]:
         return score(self.module, self._golden)
 
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter alone.
+
+        Raises:
+            ModelError: If there is none.
+        """
+        if self._adapter is None:
+            raise ModelError("the model has no adapter to save")
+        self._adapter.save(self.module.backbone, folder)
+
     def save(self, folder: Path, digest: list[float] | None = None) -> None:
         if self._adapter is not None:
             if self._is_new:
@@ -134,23 +147,43 @@ class Llm(Prompted):
         scores = self.digest() if digest is None else digest
         write_json(folder / GOLDEN, {"base": self.backbone.fingerprint, "rows": self._golden, "scores": scores})
 
-    def restore(self, folder: Path, states: Mapping[str, Any], *, device: str) -> Self:
+    def restore(self, folder: Path, states: Mapping[str, Any], *, device: str, beside: Llm | None = None) -> Self:
+        """Load what ``save`` wrote; ``beside`` another model, an adapter stands on the weights of that one's base."""
         weights = folder / WEIGHTS
-        self._owns_weights = weights.is_dir()
-        self.backbone = open_backbone(str(weights if self._owns_weights else self.sections.base_model))
+        self._owns_weights = weights.is_dir() and beside is None
+        name = str(weights if self._owns_weights else self.sections.base_model)
+        self.backbone = open_backbone(name) if beside is None else beside.backbone
         self.restore_features(states)
         self.answer_lengths = part(states, "lengths", "answers")
         self.reserve = part(states, "lengths").get("reserve", 0)
         self.least = part(states, "lengths").get("least", self.reserve)
         self._make_encoder(part(states, "columns"))
-        network: nn.Module = self.backbone.load_causal(self.sections.quantization, device=device)
-        if self._adapter is not None:
-            network = self._adapter.load(network, folder / ADAPTER)
-        self.module = build_causal(network.to(device)).eval()
-        self._compare(read_json(folder / GOLDEN), read_json(folder / PROMPT)["fingerprint"])
+        if beside is not None:
+            self._stand_on(beside, folder / ADAPTER)
+        else:
+            network: nn.Module = self.backbone.load_causal(self.sections.quantization, device=device)
+            if self._adapter is not None:
+                network = self._adapter.load(network, folder / ADAPTER)
+            self.module = build_causal(network.to(device)).eval()
+        # Other bits round the scores of known rows more than a check of them allows.
+        alike = beside is None or beside.sections.quantization == self.sections.quantization
+        self._compare(read_json(folder / GOLDEN), read_json(folder / PROMPT)["fingerprint"], scores=alike)
         return self
 
-    def _compare(self, golden: Mapping[str, Any], prompt: str) -> None:
+    def with_adapter(self, folder: Path, beside: Llm) -> Llm:
+        """Return a model that reads and answers as this one, under a trained adapter on the base of ``beside``."""
+        adapter = open_adapter(folder)
+        other = Llm(replace(self.sections, adapter=adapter.config))
+        other.read_as(self)
+        other._stand_on(beside, folder)
+        return other
+
+    def _stand_on(self, beside: Llm, folder: Path) -> None:
+        if self._adapter is None:
+            raise ModelError(f"{folder} holds no adapter")
+        self.module = build_causal(load_beside(beside.module.backbone, self._adapter, folder)).eval()
+
+    def _compare(self, golden: Mapping[str, Any], prompt: str, *, scores: bool = True) -> None:
         """Refuse a model that is not the one that was saved.
 
         Raises:
@@ -162,7 +195,8 @@ class Llm(Prompted):
         if prompt != self.encoder.fingerprint():
             raise ModelError("rows would get other tokens than in training; install the version that trained the model")
         self._golden = golden["rows"]
-        check_scores(self.module, self._golden, golden["scores"])
+        if scores:
+            check_scores(self.module, self._golden, golden["scores"])
 
 
 def _importance(output: OutputFeature) -> float:

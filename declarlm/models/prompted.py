@@ -59,6 +59,7 @@ class Prompted(Model):
 
     backbone: Backbone
     encoder: PromptEncoder
+    _columns: list[str]
 
     def __init__(self, sections: LlmSections) -> None:
         self.sections = sections
@@ -131,6 +132,13 @@ class Prompted(Model):
         self.reserve = wanted if self.max_length is None else min(wanted, self.max_length // 2)
         self.least = self.reserve
         return self
+
+    def read_as(self, other: Prompted) -> None:
+        """Take over what another model has learned and opened, so that rows become the same tokens."""
+        self.inputs, self.outputs = other.inputs, other.outputs
+        self.backbone, self.encoder, self._columns = other.backbone, other.encoder, other._columns
+        self.answer_lengths, self.reserve, self.least = other.answer_lengths, other.reserve, other.least
+        self._golden = other._golden
 
     @property
     def max_length(self) -> int | None:

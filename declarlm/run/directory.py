@@ -119,6 +119,11 @@ class Run:
         write_text(self.directory / "config.yaml", given if isinstance(given, str) else yaml_text(given))
         write_text(self.directory / "config.resolved.yaml", yaml_text(resolved))
 
+    def take_config(self, origin: Run) -> None:
+        """Take over the complete config of another run."""
+        path = origin.directory / "config.resolved.yaml"
+        write_text(self.directory / "config.resolved.yaml", path.read_text(encoding="utf-8"))
+
     def write_environment(self, device: str) -> None:
         """Write what the run depends on beside config and data; no names of users or machines."""
         write_json(

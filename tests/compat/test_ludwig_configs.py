@@ -101,6 +101,22 @@ def upgraded(text: str) -> dict:
             "preprocessing: {split: {type: stratify, column: label}}",
             {"preprocessing": {"split": {"type": "stratified", "column": "label"}}},
         ),
+        (
+            "adapters: {adapters: {a: {type: lora, pretrained_adapter_weights: x, r: 8}}, active: a}",
+            {"adapters": {"a": {"type": "lora", "pretrained_adapter_weights": "x"}}, "active_adapter": "a"},
+        ),
+        (
+            "adapters: {adapters: {a: {pretrained_adapter_weights: x}, b: {pretrained_adapter_weights: y}}, "
+            "merge: {name: c, sources: [a, b], weights: [.5, .5]}}",
+            {
+                "adapters": {
+                    "a": {"pretrained_adapter_weights": "x"},
+                    "b": {"pretrained_adapter_weights": "y"},
+                    "c": {"sources": ["a", "b"], "weights": [0.5, 0.5], "combination_type": "linear"},
+                }
+            },
+        ),
+        ("adapters: null", {}),
         ("generation: {num_beams: 4, temperature: .1, top_k: 40}", {"generation": {"num_beams": 4}}),
         (
             "input_features: [{name: a, encoder: {type: bert, trainable: true, adapter: lora}}]",
