@@ -15,13 +15,13 @@ from declarlm.core import ConfigError, Problem
 from declarlm.core.document import Document
 from declarlm.encoders.base import encoders
 from declarlm.features.base import input_features, output_features
+from declarlm.objectives.base import Objective, objectives
 
 FOREIGN = {"input_features": ("decoder", "loss"), "output_features": ("encoder",)}
 OWN = ("name", "type", "column", "tied")
 REGISTRIES: dict[str, Any] = {"input_features": input_features, "output_features": output_features}
 LLM_LOSS = "next_token_softmax_cross_entropy"
 _OF_LLM = ("base_model", "architecture", "adapters")  # each says that a model is a language model
-FULL_RATE = {"finetune": 2e-5, "pretrain": 1e-3}
 
 
 def complete(document: Document) -> Document:
@@ -234,7 +234,8 @@ def _complete_trainer(data: dict[str, Any]) -> None:
 
 def _learning_rate(data: Mapping[str, Any], objective: str) -> float:
     """Return the rate that is known to work: the adapter's own, or one for all weights."""
-    name = _adapter_name(data)
+    name, known = _adapter_name(data), objective in objectives
+    plugin: type[Objective] = objectives[objective] if known else Objective
     if name in adapters:
-        return adapters[name].learning_rate
-    return 1e-3 if data.get("architecture") else FULL_RATE.get(objective, 2e-5)
+        return adapters[name].learning_rate * plugin.adapter_share
+    return 1e-3 if data.get("architecture") else plugin.full_rate

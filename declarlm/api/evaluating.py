@@ -14,7 +14,7 @@ from declarlm.core import ConfigError, Problem
 from declarlm.core.document import Document
 from declarlm.data.tables import read_table
 from declarlm.data.write import check_target, write_table
-from declarlm.evaluation import EvaluationResult, mean_losses, measure, predictions
+from declarlm.evaluation import EvaluationResult, measure, predictions
 from declarlm.inference.generation import Generation
 from declarlm.inference.predictor import predict_rows, predict_table, prediction_table, remarks_on
 from declarlm.inference.several import predict_each
@@ -131,7 +131,7 @@ class Predicts(Switches):
     ) -> EvaluationResult:
         together, objective = group or Alone(), self.config.trainer.build()
         judged = model.labelled(table)
-        losses = mean_losses(model, objective.store(model, table.iloc[judged]), group=together)
+        losses = objective.measure(model, objective.store(model, table.iloc[judged]), group=together)
         raws = predictions(together, table, lambda some: predict_rows(model, some, settings))
         measured = measure(model.outputs, table.iloc[judged], {name: raw.take(judged) for name, raw in raws.items()})
         metrics = {name: {**measured.get(name, {}), **values} for name, values in losses.items()}

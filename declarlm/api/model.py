@@ -131,11 +131,11 @@ class DeclarLM(Predicts):
         of a run of the same rows and shapes that a new one starts from, whatever the values of its trainer. A process
         with a ``seat`` trains together with others in the run ``resume``, which another one has opened.
         """
-        model = self.config.build()
+        model, objective = self.config.build(), self.config.trainer.build()
         parts = read_parts(
             *(dataset, validation, test),
             preprocessing=self.config.preprocessing,
-            features=[*model.inputs, *model.outputs],
+            features=[*model.inputs, *model.outputs, *objective.columns(model)],
             seed=self.config.seed,
         )
         backend = self.config.backend.build()
@@ -143,6 +143,7 @@ class DeclarLM(Predicts):
             if seat is None and not backend.is_here:
                 # What is wrong with the rows shows before any process is started.
                 model.learn(parts.tables.train, *parts.tables.held_out)
+                objective.learn(model, parts.tables.train, *parts.tables.held_out)
                 rows = {"dataset": dataset, "validation": validation, "test": test}
                 metrics = yield from backend.train(Training(self.document.data, rows, run.directory, origin), progress)
             else:

@@ -13,7 +13,6 @@ from declarlm.config import LlmConfig, ModelConfig
 from declarlm.core.files import atomic_folder
 from declarlm.data.parts import Parts
 from declarlm.evaluation import Validation
-from declarlm.objectives import Supervised
 from declarlm.run import Card, Run
 from declarlm.training import Trainer, plan_steps
 from declarlm.training.group import Alone
@@ -61,16 +60,17 @@ def fit(work: Work) -> Iterator[Evaluation]:
     """Take the model from sections to trained weights, and yield after each evaluation."""
     config, model, tables, run, group = work.config.trainer, work.model, work.parts.tables, work.run, work.group
     is_new = group.same(run.status.state == "created")
+    objective = config.build()
     model.learn(tables.train, *tables.held_out)
+    objective.learn(model, tables.train, *tables.held_out)
     model.open(tables.train, seed=work.config.seed, folder=run.directory / "base")
     device = work.find_device()
     for table in (tables.validation, tables.test):
         model.check_rows(table)
-    objective = config.build()
     store = objective.store(model, tables.train)
-    model.learn_lengths(store)
+    objective.learn_lengths(model, store)
     held_out = objective.store(model, tables.validation) if len(tables.validation) else store
-    judge = Validation(model, held_out, tables.validation, config, work.predict, training=store, group=group)
+    judge = Validation(model, held_out, tables.validation, config, work.predict, store, group, objective.measure)
     steps = plan_steps(config, len(store)).total if objective.trains else 0
     model.build(total_steps=steps, seed=work.config.seed, device=device, shards=group.shards)
     remarks = _remarks(work, objective, store, judge)
@@ -81,10 +81,11 @@ def fit(work: Work) -> Iterator[Evaluation]:
     if not objective.trains:
         return
     group.prepare(model.module)
+    objective.begin(model, (store, held_out), group)
     trainer = Trainer(
         config,
         model.module,
-        Supervised(model, store),
+        objective.workload(model, store),
         parameter_groups=model.parameter_groups(config.learning_rate),
         evaluate=judge if len(tables.validation) else None,
         goal=judge.goal,
@@ -108,12 +109,14 @@ def fit(work: Work) -> Iterator[Evaluation]:
 def _remarks(work: Work, objective: Objective, store: Store, judge: Validation) -> list[str]:
     """Return what a person should know before the first step, and show it."""
     model, tables = work.model, work.parts.tables
-    overlong = model.overlong(store, len(tables.train))
+    overlong = objective.overlong(model, store, len(tables.train))
     if len(tables.validation):
-        overlong += [f"validation: {remark}" for remark in model.overlong(judge.store, len(tables.validation))]
+        overlong += [
+            f"validation: {remark}" for remark in objective.overlong(model, judge.store, len(tables.validation))
+        ]
     if len(tables.test):
         tested = objective.store(model, tables.test)
-        overlong += [f"test: {remark}" for remark in model.overlong(tested, len(tables.test))]
+        overlong += [f"test: {remark}" for remark in objective.overlong(model, tested, len(tables.test))]
     remarks = [*work.parts.remarks(), *overlong, *model.remarks(), *judge.remarks]
     tell(remarks if work.progress is not None else overlong, work.progress)
     return remarks

@@ -18,7 +18,7 @@ from declarlm.hyperopt.section import Hyperopt
 from declarlm.objectives.base import Objective, objectives
 
 # Names under which runs keep numbers that belong to no output.
-RESERVED = ("combined", "training")
+RESERVED = ("combined", "training", "preferences", "rewards")
 
 KINDS: dict[Any, type[ModelConfig]] = {}  # by ``model_type``; each kind enters itself
 
@@ -83,6 +83,7 @@ class ModelConfig(Section):
             for index, feature in enumerate(getattr(self, side)):
                 yield self._unread(f"{side}[{index}]", feature)
         yield self._deciding()
+        yield self.trainer.check_model(self)
         yield self._searched()
         yield self.backend.check_model(self)
 

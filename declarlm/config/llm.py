@@ -62,6 +62,7 @@ class LlmConfig(ModelConfig):
             quantization=self.quantization,
             max_length=length if isinstance(length, int) else None,
             overlong=self.preprocessing.overlong,
+            cuts_answers=self.objective.cuts_answers,
         )
 
     def check(self) -> Rules:

@@ -67,32 +67,40 @@ def _names(output: OutputFeature, also: tuple[str, str]) -> list[str] | None:
 
 
 def mean_losses(
-    model: Model, store: Store, *, budget: int = TOKEN_BUDGET, max_rows: int | None = None, group: Alone | None = None
+    model: Model,
+    store: Store,
+    *,
+    rows: np.ndarray[Any, Any] | None = None,
+    budget: int = TOKEN_BUDGET,
+    max_rows: int | None = None,
+    group: Alone | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return ``loss`` of each output, of texts also ``perplexity``, and of ``combined`` the weighted sum.
 
     The sums of all micro-batches are divided by the sum of all weights: the mean over tokens (or rows), never the
     mean of batch means. An output's own loss is the mean over its own tokens; in the sum, those of all outputs
     together divide it, as in training. The module is put into evaluation mode for the time of the call. Processes of
-    a ``group`` call this together, and each reads a part of the rows.
+    a ``group`` call this together, and each reads a part of the rows, which are by default all.
 
     Raises:
         OutOfMemoryError: If not even one row fits into memory.
     """
+    import numpy as np
     import torch
 
     group = group or Alone()
-    mine = group.part(len(store))
+    asked = np.arange(len(store)) if rows is None else rows
+    mine = asked[group.part(len(asked))]
     sums, shared, own = (dict.fromkeys(model.importance, 0.0) for _ in range(3))
     training = model.module.training
 
     def run(places: np.ndarray[Any, Any]) -> None:
-        rows = mine[places]
+        batch = mine[places]
         # All of them before one is added: where memory runs out, the batch comes again in halves.
-        losses = {name: float(loss) for name, loss in model.losses(store, rows).items()}
+        losses = {name: float(loss) for name, loss in model.losses(store, batch).items()}
         for name, loss in losses.items():
             sums[name] += loss
-        for total, weights in ((shared, model.weights(store, rows)), (own, model.own_weights(store, rows))):
+        for total, weights in ((shared, model.weights(store, batch)), (own, model.own_weights(store, batch))):
             for name, weight in weights.items():
                 total[name] += weight
 
@@ -106,10 +114,10 @@ def mean_losses(
     found = {"combined": {"loss": combined}}
     for output in model.outputs:
         loss = _share(sums[output.name], own[output.name])
-        found[output.name] = {"perplexity": _perplexity(loss)} if output.config.type == "text" else {}
+        found[output.name] = {"perplexity": perplexity(loss)} if output.config.type == "text" else {}
         found[output.name]["loss"] = loss
     if not model.outputs:
-        found["combined"]["perplexity"] = _perplexity(combined)
+        found["combined"]["perplexity"] = perplexity(combined)
     return found
 
 
@@ -132,7 +140,7 @@ def _share(total: float, weight: float) -> float:
     return total / weight if weight else math.nan
 
 
-def _perplexity(loss: float) -> float:
+def perplexity(loss: float) -> float:
     """Return the exponential of a mean loss over tokens; infinite where no number can hold it."""
     try:
         return math.exp(loss)

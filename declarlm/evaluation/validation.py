@@ -43,9 +43,10 @@ class Validation:
         predict: Callable[[Model, pd.DataFrame, list[OutputFeature]], Mapping[str, Raw]],
         training: Store | None = None,
         group: Alone | None = None,
+        losses: Callable[..., dict[str, dict[str, float]]] = mean_losses,
     ) -> None:
         self.model, self.store, self.table, self._predict = model, store, table, predict
-        self._group = group or Alone()
+        self._group, self._losses = group or Alone(), losses
         self._training = training if config.evaluate_training_set else None
         self._max_rows = config.eval_batch_size if isinstance(config.eval_batch_size, int) else None
         self.metric, self.goal = deciding_metric([output.config for output in model.outputs], config)
@@ -80,16 +81,16 @@ class Validation:
         costs = self.store.costs
         size = max(1, TOKEN_BUDGET // max(1, int(costs.max())))
         longest = np.argsort(-costs, kind="stable")[: min(size, self._max_rows or size)]
-        self.model.losses(self.store, longest)
+        self._losses(self.model, self.store, rows=longest, max_rows=self._max_rows)
         if self.predicted:
             self._predict(self.model, self.table.iloc[longest], self.predicted)
 
     def __call__(self) -> dict[str, float]:
         """Return ``loss`` and each metric as ``<output>.<metric>``, the deciding one before the others."""
-        losses = mean_losses(self.model, self.store, max_rows=self._max_rows, group=self._group)
+        losses = self._losses(self.model, self.store, max_rows=self._max_rows, group=self._group)
         flat = dict(losses.pop("combined"))
         if self._training is not None:
-            training = mean_losses(self.model, self._training, max_rows=self._max_rows, group=self._group)
+            training = self._losses(self.model, self._training, max_rows=self._max_rows, group=self._group)
             flat["training.loss"] = training["combined"]["loss"]
         measured: dict[str, dict[str, float]] = {}
         if self.predicted:
@@ -110,6 +111,9 @@ def deciding_metric(outputs: Sequence[OutputFeature.Config], config: TrainerConf
     """
     names = {output.name: output for output in outputs}
     field, metric = config.validation_field, config.validation_metric
+    own = next(iter(config.measures), None) if metric is None and field is None else metric
+    if own is not None and own in config.measures:
+        return own, config.measures[own]
     if metric is not None and field is None and metric.rpartition(".")[0] in names:
         field, _, metric = metric.rpartition(".")
     if not outputs:

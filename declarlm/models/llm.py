@@ -57,7 +57,7 @@ class Llm(Prompted):
         """Return a warning if answers are written freely and the base cannot tell their end from other tokens."""
         if all(output.config.type not in ("text", "number") for output in self.outputs):
             return []
-        stop = self._golden[0][-1]
+        stop = self.encoder.stop_id
         twins = self.module.head.num_twins(stop)
         doubt = (
             f"{self.sections.base_model} never learned its stop token "

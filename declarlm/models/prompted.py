@@ -43,6 +43,7 @@ class LlmSections:
     quantization: Quantization | None = None
     max_length: int | None = None
     overlong: Literal["cut", "error", "drop"] = "cut"
+    cuts_answers: bool = False
 
 
 class Prompted(Model):
@@ -82,7 +83,7 @@ class Prompted(Model):
         return [sources.get(name, name) for name in compiled.columns]
 
     def check_rows(self, table: pd.DataFrame) -> None:
-        if self.outputs and len(table):
+        if self.outputs and len(table) and not self.sections.cuts_answers:
             self.encode(table)  # kept, so that it is no work done twice
 
     def fit_features(self, train: pd.DataFrame) -> None:
@@ -94,7 +95,8 @@ class Prompted(Model):
 
     def learn(self, train: pd.DataFrame, *held_out: pd.DataFrame) -> None:
         super().learn(train, *held_out)
-        if self.sections.base_model is not None:
+        whole = not self.sections.cuts_answers or self.sections.overlong == "error"
+        if self.sections.base_model is not None and whole:
             base = glance_at(self.sections.base_model)
             for table in (train, *held_out):
                 self._check_answers(table, base)
@@ -178,7 +180,7 @@ class Prompted(Model):
         """Return prompts with their answers; they are made once and then found by their content."""
         require_columns(table, [output.config.source for output in self.outputs])
         chunks = [table.iloc[start : start + CHUNK_ROWS] for start in range(0, len(table), CHUNK_ROWS)]
-        rows = LlmRows(cached_tokens(self._cache_key(table), lambda: map(self._encode, chunks)))
+        rows = LlmRows(cached_tokens(self.cache_key(table), lambda: map(self._encode, chunks)))
         if len(table) and not len(rows):
             raise DataError(
                 f"none of {len(table)} rows fits into {self.max_length} tokens, and all were dropped; shorten prompt "
@@ -194,7 +196,8 @@ class Prompted(Model):
         check_separators(encoded, self.encoder.literals, self.outputs, table)
         return without_dropped(encoded)
 
-    def _cache_key(self, table: pd.DataFrame, *more: Any) -> str:
+    def cache_key(self, table: pd.DataFrame, *more: Any) -> str:
+        """Return a hash of all that the tokens of a table depend on, and of ``more``."""
         sources = {feature.config.source for feature in (*self.inputs, *self.outputs)} | set(self.encoder.columns)
         content = fingerprint(table[[name for name in table.columns if str(name) in sources]])
         features = [
@@ -232,7 +235,7 @@ class Prompted(Model):
             raise ModelError("the base model states no context length; set trainer.sequence_length")
         texts, name = self._raw_texts(table), self.inputs[0].name
         plain = plain_encoder(self.backbone, name)
-        return LlmRows(cached_tokens(self._cache_key(table, size), lambda: pieces(plain, name, texts, size)))
+        return LlmRows(cached_tokens(self.cache_key(table, size), lambda: pieces(plain, name, texts, size)))
 
     def overlong(self, store: LlmRows, num_rows: int) -> list[str]:
         cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from declarlm.core import Registry
+from declarlm.core import Problem, Registry
+from declarlm.evaluation.scores import mean_losses
 from declarlm.training.config import TrainerConfig
+from declarlm.training.group import Alone
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from torch import Tensor, nn
 
+    from declarlm.features.base import OutputFeature
     from declarlm.models.base import Model, Store
 
 objectives: Registry[Objective] = Registry("objective", package="declarlm.objectives")
@@ -25,18 +28,37 @@ class Objective:
         trains: Whether weights change.
         model_types: Kinds of model that can learn it.
         needs_outputs: Whether the config must name output features.
+        cuts_answers: Whether an answer that is too long is cut where ``preprocessing.overlong`` says cut.
+        full_rate: Learning rate that suits all weights of a pretrained language model.
+        adapter_share: Share of an adapter's own learning rate that suits it.
         config: The ``trainer`` section: the objective's own keys beside those of every training.
     """
 
     trains: ClassVar[bool] = True
     model_types: ClassVar[frozenset[str]] = frozenset({"llm"})
     needs_outputs: ClassVar[bool] = True
+    cuts_answers: ClassVar[bool] = False
+    full_rate: ClassVar[float] = 2e-5
+    adapter_share: ClassVar[float] = 1.0
 
     class Config(TrainerConfig):
-        pass
+        def check_model(self, config: Any) -> Iterable[Problem]:
+            """Yield what cannot be learned so of the whole config."""
+            return ()
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    def columns(self, model: Model) -> Sequence[OutputFeature]:
+        """Return readers of the columns that are needed in training beside those of the features."""
+        return ()
+
+    def learn(self, model: Model, *tables: pd.DataFrame) -> None:
+        """Refuse what cannot be learned from the rows, before torch or a base is loaded; the model has learned.
+
+        Raises:
+            DataError: With the column, and the row and what is wrong with its cell.
+        """
 
     def store(self, model: Model, table: pd.DataFrame) -> Store:
         """Return the rows of ``table`` as the model trains on them.
@@ -45,6 +67,33 @@ class Objective:
             DataError: If a row cannot be used.
         """
         raise NotImplementedError
+
+    def learn_lengths(self, model: Model, store: Any) -> None:
+        """Let the model learn from the training rows how long answers are."""
+        model.learn_lengths(store)
+
+    def overlong(self, model: Model, store: Any, num_rows: int) -> list[str]:
+        """Return what was left out to make the ``num_rows`` rows of a table fit."""
+        return model.overlong(store, num_rows)
+
+    def begin(self, model: Model, stores: Sequence[Any], group: Alone) -> None:
+        """Find out about the rows what only the built model can say, before its first step."""
+
+    def workload(self, model: Model, store: Any) -> Supervised:
+        """Return the rows with their losses, as the trainer asks for them."""
+        return Supervised(model, store)
+
+    def measure(
+        self,
+        model: Model,
+        store: Any,
+        *,
+        rows: np.ndarray[Any, Any] | None = None,
+        max_rows: int | None = None,
+        group: Alone | None = None,
+    ) -> dict[str, dict[str, float]]:
+        """Return the losses of the module as it is, by output, and ``combined``; see ``mean_losses``."""
+        return mean_losses(model, store, rows=rows, max_rows=max_rows, group=group)
 
 
 class Supervised:
@@ -55,7 +104,10 @@ class Supervised:
         self.store = store
         self.num_rows = len(store)
         self.costs = store.costs
-        self.importance = model.importance
+        self.importance: Mapping[str, float] = model.importance
+
+    def prepare(self, module: nn.Module, rows: np.ndarray[Any, Any], budget: int) -> None:
+        """Find out what the losses of all rows of a step must know, before the first of them."""
 
     def weights(self, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
         """Return what each loss is divided by over the given rows."""

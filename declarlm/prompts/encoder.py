@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from declarlm.core import DataError, ModelError
 from declarlm.prompts.answers import Answers
@@ -21,6 +21,22 @@ if TYPE_CHECKING:
 
 _VERSION = 1  # Raise it when the same prompt and row give other tokens than before.
 _BLOCK_ROWS = 1000
+
+
+class Fitted(NamedTuple):
+    """Prompts that fit.
+
+    Attributes:
+        prompts: Their text.
+        ids: Their tokens.
+        num_cut: Tokens that each lost, ``int64 (rows,)``.
+        dropped: Whether one could not be made to fit, and is empty, ``bool (rows,)``.
+    """
+
+    prompts: list[list[Segment]]
+    ids: list[list[int]]
+    num_cut: np.ndarray[Any, Any]
+    dropped: np.ndarray[Any, Any]
 
 
 class PromptEncoder:
@@ -224,30 +240,59 @@ class PromptEncoder:
         room: tuple[int, int],
     ) -> tuple[list[list[Segment]], EncodedRows]:
         """Return the prompts as they fit, and the encoded rows; ``room`` is ``reserve`` and ``least``."""
+        tails = self.tails(answers, labels) if answers is not None else [([], b"")] * len(cells)
+        rooms = [(len(tail) or room[0], len(tail) or room[1]) for tail, _ in tails]
+        fitted = self.fit(cells, labels, overlong, rooms)
+        tails = [([], b"") if gone else tail for tail, gone in zip(tails, fitted.dropped.tolist(), strict=True)]
+        return fitted.prompts, encoded_rows(fitted.ids, tails, fitted.num_cut, fitted.dropped)
+
+    def tails(self, answers: Sequence[Sequence[str]], labels: Sequence[object]) -> list[tuple[list[int], bytes]]:
+        """Return for each row the tokens of its answer with the stop token, and the output of each (255 for none).
+
+        Raises:
+            DataError: If a text is none, with the row's label.
+        """
+        try:
+            return self._answers.encode(answers)
+        except TypeError:
+            for row, label in zip(answers, labels, strict=True):
+                _refuse_surrogates(dict(zip(self._outputs, row, strict=True)), label)
+            raise
+
+    def fit(
+        self,
+        cells: Sequence[Mapping[str, Any]],
+        labels: Sequence[object],
+        overlong: str,
+        free: Sequence[tuple[int, int]],
+    ) -> Fitted:
+        """Return prompts that leave as many tokens free: each one that must be cut, and one that is not.
+
+        Raises:
+            DataError: As ``encode``.
+        """
         import numpy as np
 
         self._check_columns(cells)
         prompts = [self._segments(row, label) for row, label in zip(cells, labels, strict=True)]
         try:
             ids = self._encode_prompts(prompts)
-            tails = self._answers.encode(answers) if answers is not None else [([], b"")] * len(cells)
         except TypeError:
-            for index, label in enumerate(labels):
-                _refuse_surrogates({name: cell_text(cells[index][name]) for name in self.columns}, label)
-                _refuse_surrogates(dict(zip(self._outputs, answers[index], strict=True)) if answers else {}, label)
+            for row, label in zip(cells, labels, strict=True):
+                _refuse_surrogates({name: cell_text(row[name]) for name in self.columns}, label)
             raise
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
         dropped = np.zeros(len(cells), dtype=bool)
         if self.context_length is not None:
-            rooms, most = ([self.context_length - (len(tail) or free) for tail, _ in tails] for free in room)
-            waiting = [index for index, row in enumerate(ids) if len(row) > most[index]]
+            rooms = [self.context_length - least for least, _ in free]
+            waiting = [index for index, row in enumerate(ids) if len(row) > self.context_length - free[index][1]]
             for index in self._shorten(prompts, ids, waiting, rooms, labels, overlong):
                 dropped[index] = True
-                prompts[index], ids[index], tails[index] = [], [], ([], b"")
+                prompts[index], ids[index] = [], []
         self._check_prompts(ids, dropped, labels)
         num_cut = lengths - [len(row) for row in ids]
         num_cut[dropped] = 0
-        return prompts, encoded_rows(ids, tails, num_cut, dropped)
+        return Fitted(prompts, ids, num_cut, dropped)
 
     def _shorten(
         self,

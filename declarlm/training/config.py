@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from declarlm.core import Problem, Section, param
 from declarlm.training.optimizers import Optimizer, optimizers
@@ -24,6 +24,8 @@ class GradientClipping(Section):
 
 class TrainerConfig(Section):
     """How weights are trained. An objective's section extends this one by what its loss needs."""
+
+    measures: ClassVar[Mapping[str, Any]] = {}  # metrics of an objective's own, with their goals; the first decides
 
     epochs: int = param("Passes over the training rows.", default=3, min=1)
     train_steps: int | None = param("Optimizer steps in all; overrides epochs.", default=None, min=1)

@@ -53,6 +53,8 @@ class Gradients:
         """
         import torch
 
+        with autocast(self.precision, self.device):
+            self.workload.prepare(self.module, rows, budget)
         denominators = self.workload.weights(rows)
         factors = {
             name: importance / denominators[name]

@@ -24,6 +24,13 @@ class Workload(Protocol):
     costs: np.ndarray[Any, Any]
     importance: Mapping[str, float]
 
+    def prepare(self, module: nn.Module, rows: np.ndarray[Any, Any], budget: int) -> None:
+        """Find out what the losses of all rows of a step must know, before the first of them.
+
+        Processes that train together all do so for all rows. ``budget`` is how many tokens fit into the module.
+        """
+        ...
+
     def weights(self, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
         """Return what each loss is divided by over one optimizer step, such as its supervised tokens."""
         ...

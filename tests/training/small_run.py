@@ -24,6 +24,9 @@ class Tokens:
         self.costs = generator.integers(2, 13, num_rows)
         self.data = [torch.tensor(generator.integers(1, 16, length)) for length in self.costs]
 
+    def prepare(self, module: nn.Module, rows: np.ndarray[Any, Any], budget: int) -> None:
+        pass
+
     def weights(self, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
         return {"answer": float((self.costs[rows] - 1).sum())}
 

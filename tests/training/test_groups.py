@@ -17,6 +17,8 @@ from tests.small_bases import save_tiny_llama
 
 TRAINER = {"type": "finetune", "epochs": 2, "batch_size": 8, "learning_rate": 0.01, "precision": "fp32"}
 LORA = {"type": "lora", "dropout": 0}
+DPO = {**TRAINER, "type": "dpo", "rejected_column": "other", "learning_rate": 0.001}
+ANSWER = [{"name": "first", "type": "text"}]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "an adapter, replicated": ("Replicated", {"adapter": LORA}),
     "an adapter, split": ("Sharded", {"adapter": LORA}),
@@ -25,6 +27,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "Sharded",
         {"adapter": {**LORA, "type": "dora"}, "trainer": {**TRAINER, "enable_gradient_checkpointing": True}},
     ),
+    "preferences, replicated": ("Replicated", {"adapter": LORA, "trainer": DPO, "output_features": ANSWER}),
+    "preferences, split": ("Sharded", {"adapter": LORA, "trainer": DPO, "output_features": ANSWER}),
 }
 TOGETHER = """
 import json, sys
@@ -52,7 +56,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path
     folder = tmp_path_factory.mktemp("groups")
     words = ["red", "green", "blue", "black"]
     texts = [" ".join(words[(row + place) % 4] for place in range(row % 5 + 1)) for row in range(40)]
-    pd.DataFrame({"text": texts, "first": [text.split()[0] for text in texts]}).to_csv(folder / "rows.csv", index=False)
+    rows = {"text": texts, "first": [text.split()[0] for text in texts], "other": [text + "?" for text in texts]}
+    pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False)
     base = {
         "model_type": "llm",
         "base_model": save_tiny_llama(folder / "tiny"),

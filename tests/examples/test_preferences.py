@@ -1,0 +1,29 @@
+"""The examples of preferences train and judge pairs."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from declarlm import DeclarLM
+
+FOLDER = Path(__file__).parents[2] / "examples"
+WORDS = {"play": "PlayMusic", "book": "BookRestaurant", "rate": "RateBook", "weather": "GetWeather"}
+PAIRS = pd.DataFrame(
+    [
+        {"text": f"{word} {number} now", "answer": right, "rejected": wrong}
+        for number in range(6)
+        for word, right in WORDS.items()
+        for wrong in ("PlayMusic", "GetWeather")
+        if wrong != right
+    ]
+)
+
+
+@pytest.mark.parametrize("name", ["dpo"])
+def test_an_example_learns_from_pairs(name, tmp_path):
+    few = {"trainer.epochs": 2, "generation.max_new_tokens": 2}
+    result = DeclarLM(FOLDER / name / "config.yaml", overrides=few).train(PAIRS, output=tmp_path)
+    found = result.metrics["test"]["preferences"]
+    assert 0 <= found["accuracy"] <= 1
+    assert {"margin", "base_accuracy"} <= set(found)
