@@ -113,9 +113,9 @@ OR_FINETUNE = "leave it out, or write trainer.type: finetune"
             "'qlora' quantizes a language model's base, not an encoder; write adapter: lora",
         ),
         (
-            ecd(input_features=[{**TEXT, "encoder": {"type": "bert", "adapter": MERGED}}]),
-            "input_features[0].encoder.adapter.postprocessor",
-            "has no effect: a run keeps the adapter beside its base; leave it out",
+            ecd(input_features=[{**TEXT, "encoder": {"type": "bert", "adapter": MERGED, "use_pretrained": False}}]),
+            "input_features[0].encoder.use_pretrained",
+            "must be true to merge an adapter into the weights",
         ),
         (
             llm(adapter={"type": "lora", "postprocessor": {"progressbar": True}}),

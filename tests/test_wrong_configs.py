@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from declarlm import ConfigError, load_config
+from declarlm.adapters.lora import LoraAdapter
 
 LLM: dict[str, Any] = {
     "model_type": "llm",
@@ -191,11 +192,16 @@ def test_a_new_adapter_that_nothing_trains_is_refused():
     )
 
 
-def test_merging_is_refused_and_not_forgotten():
+def test_an_adapter_that_weights_cannot_hold_is_not_merged(monkeypatch):
+    monkeypatch.setattr(LoraAdapter, "can_merge", False)
     adapter = {"type": "lora", "postprocessor": {"merge_adapter_into_base_model": True}}
-    with pytest.raises(ConfigError) as error:
-        load_config({**SIMPLE, "base_model": "starter", "adapter": adapter})
-    assert str(error.value) == (
-        "config: adapter.postprocessor.merge_adapter_into_base_model: must be false: a run keeps the adapter beside "
-        "its base; merge it with PEFT's merge_and_unload"
-    )
+    encoder = {"type": "auto_transformer", "pretrained_model_name_or_path": "x", "adapter": adapter}
+    texts = [{"name": "text", "type": "text", "encoder": encoder}]
+    problem = "must be false: the weights of the base cannot hold what an adapter of type lora adds"
+    for config, place in (
+        ({**SIMPLE, "base_model": "starter", "adapter": adapter}, "adapter"),
+        ({**SIMPLE, "input_features": texts}, "input_features[0].encoder.adapter"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            load_config(config)
+        assert str(error.value) == f"config: {place}.postprocessor.merge_adapter_into_base_model: {problem}"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from declarlm.adapters.storage import load_adapter, save_adapter
 from declarlm.adapters.switching import base_alone
-from declarlm.core import Registry, Section, param
+from declarlm.core import Problem, Registry, Section, param
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
@@ -23,7 +23,7 @@ class Postprocessor(Section):
     """What happens to a trained adapter."""
 
     merge_adapter_into_base_model: bool = param(
-        "Whether the update is added to the base's weights after training, which needs an unquantized base.",
+        "Whether the update is added to the base's unquantized weights after training, and these are kept too.",
         default=False,
     )
     progressbar: bool = param("Whether merging shows its progress.", default=False)
@@ -38,11 +38,13 @@ class Adapter:
         learning_rate: Rate that suits this kind of adapter.
         peft_type: Name of the kind in PEFT's files.
         can_shard: Whether it trains where each process holds a part of each weight.
+        can_merge: Whether the base's own weights can hold what it adds.
     """
 
     learning_rate: ClassVar[float]
     peft_type: ClassVar[str]
     can_shard: ClassVar[bool] = True
+    can_merge: ClassVar[bool] = False
 
     class Config(Section):
         pretrained_adapter_weights: str | None = param(
@@ -50,6 +52,11 @@ class Adapter:
             default=None,
         )
         postprocessor: Postprocessor = param("What happens after training.", default=Postprocessor())
+
+        @property
+        def merges(self) -> bool:
+            """Whether it ends in the weights of the base."""
+            return self.postprocessor.merge_adapter_into_base_model
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -155,6 +162,16 @@ class BoundAdapter:
     def off(self) -> AbstractContextManager[None]:
         """Let the module compute what its base did before the adapter, for the length of a ``with`` block."""
         return self.adapter.off(self.module)
+
+
+def check_merging(adapter: Adapter.Config | None) -> Iterable[Problem]:
+    """Yield what is wrong with merging an adapter, at its place in the adapter's section."""
+    after = adapter.postprocessor if adapter is not None else Postprocessor()
+    if adapter is not None and adapter.merges and not adapter.plugin.can_merge:
+        problem = f"must be false: the weights of the base cannot hold what an adapter of type {adapter.type} adds"
+        yield Problem("postprocessor.merge_adapter_into_base_model", problem)
+    elif after.progressbar and not after.merge_adapter_into_base_model:
+        yield Problem("postprocessor.progressbar", "has no effect: nothing is merged; leave it out")
 
 
 def trained(module: nn.Module) -> list[nn.Parameter]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class LowRankAdapter(Adapter):
     """Add a low-rank update to frozen linear layers. A subclass gives PEFT's settings for it."""
 
+    can_merge = True
+
     class Config(Adapter.Config):
         r: int = param("Rank of the update of one layer.", default=16, min=1)
         alpha: float | None = param(

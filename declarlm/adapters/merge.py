@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def merge_adapter(
-    module: nn.Module, inputs: Mapping[str, Tensor], *, dtype: torch.dtype | None = None
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    *,
+    dtype: torch.dtype | None = None,
+    progressbar: bool = False,
 ) -> tuple[nn.Module, float]:
     """Return the base with the adapter in its weights, and the largest difference that this makes to any output.
 
@@ -24,6 +28,7 @@ def merge_adapter(
         module: What ``Adapter.attach`` or ``Adapter.load`` returned; it is used up.
         inputs: A batch to compare outputs on, as the module takes it.
         dtype: Type of the merged weights; without it float32.
+        progressbar: Whether to show how far it is.
 
     Raises:
         ModelError: If the base is quantized: the sum would be rounded to its few bits, and the adapter lost.
@@ -36,7 +41,7 @@ def merge_adapter(
     with still(module):
         before = outputs(module, inputs)
     _untie(base)
-    merged = wrapped.merge_and_unload(safe_merge=True)
+    merged = wrapped.merge_and_unload(safe_merge=True, progressbar=progressbar)
     if dtype is not None:
         merged.to(dtype)
     with still(merged):

@@ -131,6 +131,8 @@ def conclude(work: Work, measure: Callable[[pd.DataFrame], Mapping[str, Any]]) -
             with atomic_folder(run.model) as folder:
                 model.save(folder, digest)
             rmtree(run.directory / "base", ignore_errors=True)
+            if model.merged is not None:
+                tell([model.merged.remark()], work.progress)
     tables = {"validation": parts.tables.validation, "test": parts.tables.test}
     with group.evaluating(model.module):
         metrics: Metrics = {split: dict(measure(table)) for split, table in tables.items() if len(table)}

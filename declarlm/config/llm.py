@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from declarlm.adapters.base import Adapter, adapters
+from declarlm.adapters.base import Adapter, adapters, check_merging
 from declarlm.adapters.named import NamedAdapter
 from declarlm.backbones.architecture import Architecture
 from declarlm.backbones.quantization import Quantization
@@ -86,12 +87,8 @@ class LlmConfig(ModelConfig):
             yield Problem("quantization.bits", found)
 
     def _merged(self) -> Iterable[Problem]:
-        after = self.adapter.postprocessor if self.adapter is not None else None
-        if after is not None and after.merge_adapter_into_base_model:
-            problem = "must be false: a run keeps the adapter beside its base; merge it with PEFT's merge_and_unload"
-            yield Problem("adapter.postprocessor.merge_adapter_into_base_model", problem)
-        elif after is not None and after.progressbar:
-            yield Problem("adapter.postprocessor.progressbar", "has no effect: nothing is merged; leave it out")
+        for problem in check_merging(self.adapter):
+            yield replace(problem, path=f"adapter.{problem.path}")
 
     def _weights(self) -> Iterable[Problem]:
         if self.adapter is not None and self.adapter.pretrained_adapter_weights is None and not self.objective.trains:

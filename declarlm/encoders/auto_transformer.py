@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from declarlm.adapters.base import Adapter, BoundAdapter, adapters
+from declarlm.adapters.base import Adapter, BoundAdapter, adapters, check_merging
+from declarlm.adapters.into_base import Merged, Precision, merge_into_base, precision_of
 from declarlm.backbones import Backbone, open_backbone
 from declarlm.core import ModelError, Problem, param
+from declarlm.core.files import write_json
 from declarlm.core.ragged import Ragged
 from declarlm.encoders.base import Encoder, encoders, grouped
 from declarlm.encoders.tokens import padded
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _CHUNK = 4096
-_BODY, _ADAPTER = "body", "adapter"
+_BODY, _ADAPTER, _MERGED = "body", "adapter", "merged.json"
 
 
 @encoders.register("auto_transformer")
@@ -54,6 +58,10 @@ class AutoTransformerEncoder(Encoder):
         def check(self) -> Iterable[Problem]:
             if not self.pretrained_model_name_or_path:
                 yield Problem("pretrained_model_name_or_path", "is required: a Hugging Face id or a folder")
+            for problem in check_merging(self.adapter):
+                yield replace(problem, path=f"adapter.{problem.path}")
+            if self.adapter is not None and not self.use_pretrained and self.adapter.merges:
+                yield Problem("use_pretrained", "must be true to merge an adapter into the weights")
             if self.trainable and self.adapter is not None:
                 yield Problem("trainable", "must be false with an adapter, which is trained in place of the weights")
 
@@ -61,6 +69,7 @@ class AutoTransformerEncoder(Encoder):
         fingerprint: str = param("Hash of the model's files; another model must not take its place.")
 
     _place: str | None = None
+    _is_merged = False  # whether a saved adapter is in the weights of the body
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -177,20 +186,44 @@ class AutoTransformerEncoder(Encoder):
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write what training changed: the whole model in its own format, or the adapter; a frozen one stays away."""
         body: Any = module.body
-        if self.config.adapter is not None:
+        adapter = None if self._is_merged else self.config.adapter
+        if adapter is not None:
             self._adapter.save(body, folder / _ADAPTER)
-        if self.config.trainable or not self.config.use_pretrained:
-            body.save_pretrained(folder / _BODY)
-            self.backbone.tokenizer.save_pretrained(folder / _BODY)
+            if adapter.merges:
+                self.merged = self.save_merged(module, folder, "auto")
+        if self.config.trainable or not self.config.use_pretrained or self._is_merged:
+            self._save_body(body, folder)
+
+    def _save_body(self, body: Any, folder: Path) -> None:
+        body.save_pretrained(folder / _BODY)
+        self.backbone.tokenizer.save_pretrained(folder / _BODY)
+
+    def save_merged(self, module: nn.Module, folder: Path, precision: Precision) -> Merged | None:
+        if self.config.adapter is None or self._is_merged:
+            self.save(module, folder)
+            return None
+        with TemporaryDirectory() as place:
+            self._adapter.save(module.body, Path(place))
+            body, merged = merge_into_base(
+                lambda: self.backbone.load_encoder(dtype="float32"),
+                self._adapter,
+                Path(place),
+                [],
+                precision=precision_of(self.backbone, precision),
+            )
+        self._save_body(body, folder)
+        write_json(folder / _MERGED, merged.dump())
+        return merged
 
     def load(self, folder: Path) -> nn.Module:
         if (folder / _BODY).is_dir():
             self._place = str(folder / _BODY)
+            self._is_merged = self.config.adapter is not None
         elif self.backbone.fingerprint != self.state.fingerprint:
             raise ModelError(
                 f"{self.backbone.name!r} is not the model that this one was trained on; its files have changed"
             )
         module = self._wrap(self.backbone.load_encoder(dtype="float32"))
-        if self.config.adapter is not None:
+        if self.config.adapter is not None and not self._is_merged:
             module.body = self._adapter.load(module.body, folder / _ADAPTER)
         return module

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from declarlm.adapters.into_base import Merged, Precision
+
 WEIGHTS = "weights.safetensors"
 
 encoders: Registry[Encoder] = Registry("encoder", package="declarlm.encoders")
@@ -33,6 +35,7 @@ class Encoder:
         learning_rate: Rate that suits its weights.
         config: The section that describes the encoder.
         state: What ``fit`` learned, saved with the model.
+        merged: What merging an adapter into the weights changed, once that was done.
     """
 
     accepts: ClassVar[frozenset[str]]
@@ -46,6 +49,7 @@ class Encoder:
         pass
 
     state: Any
+    merged: Merged | None = None
 
     def __init__(self, config: Any, state: Any = None) -> None:
         self.config = config
@@ -115,6 +119,11 @@ class Encoder:
             from safetensors.torch import save
 
             write_bytes(folder / WEIGHTS, save({name: weight.contiguous() for name, weight in weights.items()}))
+
+    def save_merged(self, module: nn.Module, folder: Path, precision: Precision) -> Merged | None:
+        """Write the module with its adapter, where it has one, in the weights; return what that changed."""
+        self.save(module, folder)
+        return None
 
     def load(self, folder: Path) -> nn.Module:
         """Return the module with the weights that ``save`` wrote.

@@ -74,9 +74,6 @@ class TextInput(InputFeature):
             adapter = getattr(self.encoder, "adapter", None) if self.encoder is not None else None
             if adapter is not None and adapter.type == "qlora":
                 yield Problem("encoder.adapter", f"'qlora' {_NO_ADAPTER_BITS}")
-            if adapter is not None and adapter.postprocessor != type(adapter.postprocessor)():
-                problem = "has no effect: a run keeps the adapter beside its base; leave it out"
-                yield Problem("encoder.adapter.postprocessor", problem)
 
     class State(InputFeature.State):
         fill: str | None = param("Text that stands for a missing cell.", default=None)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
+    from declarlm.adapters.into_base import Merged, Precision
     from declarlm.features.base import InputFeature, OutputFeature
 
 
@@ -40,12 +41,14 @@ class Model:
         outputs: The columns that are predicted.
         module: The network, once built.
         importance: Weight of each named loss.
+        merged: What merging the adapter into the base changed, once that was done.
     """
 
     inputs: list[InputFeature]
     outputs: list[OutputFeature]
     module: nn.Module
     importance: Mapping[str, float]
+    merged: Merged | None = None
 
     def columns_read(self, table: pd.DataFrame) -> list[str]:
         """Return the columns of a table that a prediction reads, whether they are there or not.
@@ -176,6 +179,14 @@ class Model:
 
     def save(self, folder: Path, digest: Any = None) -> None:
         """Write the weights, and all that a later prediction needs, to ``folder``; by default with a digest of now."""
+        raise NotImplementedError
+
+    def save_merged(self, folder: Path, precision: Precision = "auto") -> Merged:
+        """Write the model with its adapter in the weights of the base, and return what that changed.
+
+        Raises:
+            ModelError: If there is no adapter, or one that cannot be merged.
+        """
         raise NotImplementedError
 
     def weights(self, store: Any, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:

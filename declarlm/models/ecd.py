@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from declarlm.adapters.into_base import Merged, Precision, worst
 from declarlm.combiners.base import Combiner
+from declarlm.core import ModelError
 from declarlm.core.batching import in_batches
 from declarlm.core.ragged import Ragged
 from declarlm.data.hidden import HiddenStore, hidden_store, token_budget
@@ -265,12 +267,30 @@ class Ecd(Model):
         }
 
     def save(self, folder: Path, digest: Any = None) -> None:
+        for place, encoder, module in self._placed(folder):
+            encoder.save(module, place)
+        self.merged = worst([encoder.merged for encoder in self.encoders.values()])
+        self._save_heads(folder)
+
+    def save_merged(self, folder: Path, precision: Precision = "auto") -> Merged:
+        self.merged = worst(
+            [encoder.save_merged(module, at, precision) for at, encoder, module in self._placed(folder)]
+        )
+        if self.merged is None:
+            raise ModelError("the model has no adapter of its own")
+        self._save_heads(folder)
+        return self.merged
+
+    def _placed(self, folder: Path) -> Iterator[tuple[Path, Encoder, Any]]:
+        """Yield each encoder with its module and the folder that it is saved in."""
+        for place, (encoder, module) in enumerate(zip(self.encoders.values(), self.module.encoders, strict=True)):
+            yield folder / ENCODERS / str(place), encoder, module
+
+    def _save_heads(self, folder: Path) -> None:
         from safetensors.torch import save
 
         from declarlm.core.files import write_bytes
 
-        for place, (encoder, module) in enumerate(zip(self.encoders.values(), self.module.encoders, strict=True)):
-            encoder.save(module, folder / ENCODERS / str(place))
         write_bytes(folder / HEADS, save(self._own.state_dict()))
 
     @property

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from declarlm.adapters.base import Adapter, BoundAdapter
 from declarlm.adapters.beside import load_beside
 from declarlm.adapters.checks import check_learned
+from declarlm.adapters.into_base import Merged, Precision, merge_into_base, precision_of
 from declarlm.adapters.named import open_adapter
 from declarlm.backbones import open_backbone
 from declarlm.backbones.sharing import share_weights
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from declarlm.layers.causal_model import CausalModel
 
-WEIGHTS, ADAPTER, PROMPT, GOLDEN = "weights", "adapter", "prompt.json", "golden.json"
+WEIGHTS, ADAPTER, PROMPT, GOLDEN, MERGED = "weights", "adapter", "prompt.json", "golden.json", "merged.json"
 
 
 class Llm(Prompted):
@@ -132,7 +134,7 @@ class Llm(Prompted):
             ModelError: If there is none.
         """
         if self._adapter is None:
-            raise ModelError("the model has no adapter to save")
+            raise ModelError("the model has no adapter of its own")
         self._adapter.save(self.module.backbone, folder)
 
     def save(self, folder: Path, digest: list[float] | None = None) -> None:
@@ -140,11 +142,43 @@ class Llm(Prompted):
             if self._is_new:
                 check_learned(self.module.backbone)
             self._adapter.save(self.module.backbone, folder / ADAPTER)
+            if self._adapter.config.merges:
+                self.save_merged(folder)
+                return
         elif self._owns_weights:
-            self.module.backbone.save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
-            self.backbone.tokenizer.save_pretrained(folder / WEIGHTS)
+            self._save_weights(self.module.backbone, folder / WEIGHTS)
+        self._save_marks(folder, self.digest() if digest is None else digest)
+
+    def save_merged(self, folder: Path, precision: Precision = "auto") -> Merged:
+        """Write the base with the adapter in its weights, and all that a later prediction needs, to ``folder``.
+
+        A quantized base is read again without quantization.
+
+        Raises:
+            ModelError: If there is no adapter, or one that cannot be merged.
+        """
+        with TemporaryDirectory() as place:
+            self.save_adapter(Path(place))
+            network, self.merged = merge_into_base(
+                lambda: self.backbone.load_causal(dtype="float32"),
+                cast(Adapter, self._adapter),
+                Path(place),
+                self._golden,
+                precision=precision_of(self.backbone, precision),
+                present=self.module.backbone if self.sections.quantization is not None else None,
+            )
+        self._save_weights(network, folder / WEIGHTS)
+        write_json(folder / MERGED, self.merged.dump())
+        self._save_marks(folder, score(build_causal(network), self._golden))
+        return self.merged
+
+    def _save_weights(self, network: Any, folder: Path) -> None:
+        network.save_pretrained(folder)
+        self.backbone.tokenizer.save_pretrained(folder)
+
+    def _save_marks(self, folder: Path, scores: list[float]) -> None:
+        """Write by what a loaded copy is known to be the same."""
         write_json(folder / PROMPT, self.encoder.dump())
-        scores = self.digest() if digest is None else digest
         write_json(folder / GOLDEN, {"base": self.backbone.fingerprint, "rows": self._golden, "scores": scores})
 
     def restore(self, folder: Path, states: Mapping[str, Any], *, device: str, beside: Llm | None = None) -> Self:
@@ -158,10 +192,13 @@ class Llm(Prompted):
         self.reserve = part(states, "lengths").get("reserve", 0)
         self.least = part(states, "lengths").get("least", self.reserve)
         self._make_encoder(part(states, "columns"))
+        if self._owns_weights:
+            self._adapter = None  # if there was one, it is merged into them
         if beside is not None:
             self._stand_on(beside, folder / ADAPTER)
         else:
-            network: nn.Module = self.backbone.load_causal(self.sections.quantization, device=device)
+            bits = self.sections.quantization if not self._owns_weights else None
+            network: nn.Module = self.backbone.load_causal(bits, device=device)
             if self._adapter is not None:
                 network = self._adapter.load(network, folder / ADAPTER)
             self.module = build_causal(network.to(device)).eval()
