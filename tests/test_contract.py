@@ -145,6 +145,7 @@ TARGETS = {
     "category": (SCORES, torch.tensor([0, 2, 1, -1, 1])),
     "binary": (SCORES[:, :1], torch.tensor([1, 0, 0, -1, 1])),
     "number": (SCORES[:, :1], torch.tensor([1.0, -0.5, 0.0, torch.nan, 30.0])),
+    "sequence": (SCORES, torch.tensor([0, 2, 1, -1, 1])),
 }
 KNOWN = [0, 1, 2, 4]
 REFERENCES = {
@@ -165,7 +166,7 @@ LOSSES = [
 
 def loss_of(name: str, kind: str) -> Any:
     assert kind in TARGETS, f"add scores and targets of type {kind!r} to TARGETS"
-    labels = {"category": ["x", "y", "z"], "binary": ["no", "yes"]}.get(kind, [])
+    labels = {"binary": ["no", "yes"], "number": []}.get(kind, ["x", "y", "z"])
     return config_of("losses", name).build(labels=labels, counts=[1] * len(labels), column="a")
 
 
@@ -205,6 +206,7 @@ TRUTHS: dict[str, list[Any]] = {
     "binary": ["no", "yes", "yes", "no", "yes", "no"],
     "number": [1.0, 2.0, -3.0, 4.5, 7.0, 0.5],
     "text": ['{"a": 1}', '["b c", 2]', '{"d": "e"}', '{"f": []}', '[1, "g"]', '{"h i": 3}'],
+    "sequence": [["B-x", "O"], ["O", "B-y"], ["B-x", "I-x"], ["O", "O"], ["B-y", "I-y"], ["B-y", "O"]],
 }
 METRICS = [(name, kind) for name in REGISTRIES["metrics"] for kind in sorted(plugin("metrics", name).accepts)]
 
@@ -224,7 +226,7 @@ def test_nothing_beats_a_perfect_prediction(name, kind):
     metric = config_of("metrics", name).build()
     sign = 1 if metric.goal == "maximize" else -1
     best = sign * metric.compute(truth, prediction_of(kind, truth))
-    wrong = ["no json" if kind == "text" else value for value in truth]
+    wrong = {"text": ["no json"] * 6, "sequence": [["O", "O"]] * 6}.get(kind, truth)
     missing = [float("nan")] * 6 if kind == "number" else wrong
     worse = [truth[step:] + truth[:step] for step in range(1, 6)] + [missing]
     found = [sign * metric.compute(truth, prediction_of(kind, values)) for values in worse]

@@ -10,7 +10,9 @@ from declarlm.combiners.base import Combiner, combiners
 from declarlm.config.base import KINDS, ModelConfig
 from declarlm.core import Problem, param
 from declarlm.core.section import Rules
+from declarlm.encoders.base import encoders
 from declarlm.features.base import InputFeature
+from declarlm.features.words import tagged_input
 
 if TYPE_CHECKING:
     from declarlm.models.base import Model
@@ -33,6 +35,10 @@ class EcdConfig(ModelConfig):
         yield self._lengths()
         for index, feature in enumerate(self.input_features):
             yield self._tied(f"input_features[{index}].tied", feature)
+        for index, output in enumerate(self.output_features):
+            if output.plugin.per_word:
+                yield self._tagged(f"output_features[{index}]", output)
+        yield self._joined()
 
     def _combined(self) -> Iterable[Problem]:
         for problem in self.combiner.check_inputs(list(dict.fromkeys(feature.name for feature in self.input_features))):
@@ -58,6 +64,35 @@ class EcdConfig(ModelConfig):
             yield Problem(path, f"must name {fits}, {feature.tied!r} is none")
         elif feature.encoder is not None:
             yield Problem(path, f"shares the encoder of {feature.tied!r}; remove encoder")
+
+
+    def _tagged(self, path: str, output: Any) -> Iterable[Problem]:
+        found = tagged_input(output, self.input_features)
+        if found is None:
+            names = [feature.name for feature in self.input_features if hasattr(feature.plugin, "words")]
+            which = "is required: name the input whose words are tagged"
+            wrong = which if output.of is None else f"no input with words is named {output.of!r}"
+            yield Problem(f"{path}.of", f"{wrong}, choose from: {', '.join(names)}" if names else f"{wrong}; add a text")
+            return
+        inputs = {feature.name: feature for feature in self.input_features}
+        leader: Any = inputs.get(found.tied, found)
+        encoder = leader.encoder
+        place = f"input_features[{self.input_features.index(leader)}]"
+        if encoder is None or not encoder.plugin.has_tokens:
+            fitting = ", ".join(name for name in encoders.where(accepts="text") if encoders[name].has_tokens)
+            name = encoder.type if encoder is not None else leader.plugin.default_encoder
+            problem = f"{name!r} gives one vector a text, and {output.name!r} tags its words; choose from: {fitting}"
+            yield Problem(f"{place}.encoder", problem)
+        elif getattr(leader.preprocessing, "cache_encoder_embeddings", None) is True:
+            problem = f"keeps one vector a text, and {output.name!r} reads those of its words; leave it out"
+            yield Problem(f"{place}.preprocessing.cache_encoder_embeddings", problem)
+
+    def _joined(self) -> Iterable[Problem]:
+        """Refuse what shapes the vector of a text where nothing reads it."""
+        if not self.output_features or not all(output.plugin.per_word for output in self.output_features):
+            return
+        if len(self.input_features) == 1 and self.combiner != type(self.combiner)():
+            yield Problem("combiner", "has no effect: only words are tagged, and there is one input; leave it out")
 
 
 KINDS["ecd"] = EcdConfig

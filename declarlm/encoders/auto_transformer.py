@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ class AutoTransformerEncoder(Encoder):
     accepts = frozenset({"text"})
     pretrained = True
     learning_rate = 2e-5
+    has_tokens = True
 
     class Config(Encoder.Config):
         pretrained_model_name_or_path: str | None = param("Hugging Face id or folder of the model.", default=None)
@@ -86,6 +87,10 @@ class AutoTransformerEncoder(Encoder):
         return min(filter(None, (self.config.max_sequence_length, self.backbone.context_length)), default=None)
 
     @property
+    def left_to_right(self) -> bool:
+        return self._decoder_only
+
+    @property
     def how(self) -> str:
         """How tokens are pooled, with the default filled in."""
         return self.config.reduce_output or ("last" if self._decoder_only else "mean")
@@ -104,15 +109,25 @@ class AutoTransformerEncoder(Encoder):
 
     def transform(self, values: list[str]) -> Ragged:
         """Return the token ids of each text, with the tokenizer's special tokens, cut to ``max_length``."""
-        cut = {"truncation": True, "max_length": self.max_length} if self.max_length else {}
-        rows: list[list[int]] = []
-        for start in range(0, len(values), _CHUNK):
-            chunk = self.backbone.tokenizer(
-                values[start : start + _CHUNK], return_attention_mask=False, return_token_type_ids=False, **cut
-            )
-            rows += chunk.input_ids
         # A tokenizer without special tokens makes nothing of an empty text, but a mean needs one token.
-        return Ragged.from_rows([row or [self.backbone.pad_id] for row in rows])
+        return Ragged.from_rows([row or [self.backbone.pad_id] for row in self._tokenized(values, "input_ids")])
+
+    def token_spans(self, values: list[str]) -> list[Any]:
+        import numpy as np
+
+        if not self.backbone.tokenizer.is_fast:
+            problem = "has a tokenizer that does not tell where its tokens stand, which tagging words needs"
+            raise ModelError(f"{self.backbone.name!r} {problem}; choose another encoder")
+        rows = self._tokenized(values, "offset_mapping", return_offsets_mapping=True)
+        return [np.array(row or [(0, 0)], dtype=np.int64) for row in rows]
+
+    def _tokenized(self, values: list[str], what: str, **wanted: bool) -> Iterator[Any]:
+        """Yield one thing that the tokenizer gives for each text, cut to ``max_length``."""
+        cut = {"truncation": True, "max_length": self.max_length} if self.max_length else {}
+        for start in range(0, len(values), _CHUNK):
+            yield from self.backbone.tokenizer(
+                values[start : start + _CHUNK], return_attention_mask=False, return_token_type_ids=False, **cut, **wanted
+            )[what]
 
     def collate(self, rows: Ragged) -> dict[str, torch.Tensor]:
         return padded(rows, self.backbone.pad_id)

@@ -33,6 +33,7 @@ class Encoder:
         accepts: Kinds of values that the encoder takes, matched against what a feature ``emits``.
         pretrained: Whether its weights, if they are trained, need a far lower rate than new layers.
         learning_rate: Rate that suits its weights.
+        has_tokens: Whether it gives a vector of each token, beside that of the row.
         config: The section that describes the encoder.
         state: What ``fit`` learned, saved with the model.
         merged: What merging an adapter into the weights changed, once that was done.
@@ -41,6 +42,7 @@ class Encoder:
     accepts: ClassVar[frozenset[str]]
     pretrained: ClassVar[bool] = False
     learning_rate: ClassVar[float] = 1e-3
+    has_tokens: ClassVar[bool] = False
 
     class Config(Section):
         pass
@@ -66,6 +68,11 @@ class Encoder:
         """Most tokens of a row that are kept; None without a limit, or where rows have no tokens."""
         return None
 
+    @property
+    def left_to_right(self) -> bool:
+        """Whether the vector of a token knows nothing of the tokens after it."""
+        return False
+
     def fit(self, values: Any) -> Self:
         """Learn ``state`` from the training rows, as the feature's ``transform`` gives them."""
         self.state = self.State()
@@ -80,6 +87,13 @@ class Encoder:
         import torch
 
         return {"values": torch.from_numpy(rows)}
+
+    def token_spans(self, values: list[str]) -> list[Any]:
+        """Return where each token of each row stands in its text, ``int (tokens, 2)``: from where to where.
+
+        A token that stands for no characters ends where it starts.
+        """
+        raise NotImplementedError
 
     def costs(self, rows: Any) -> Any:
         """Return what each transformed row costs, in tokens, ``int (rows,)``; 1 where rows have no tokens."""

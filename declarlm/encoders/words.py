@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from declarlm.core import param
@@ -25,6 +26,7 @@ class WordEncoder(Encoder):
     """
 
     accepts: ClassVar[frozenset[str]] = frozenset({"text"})
+    has_tokens = True
 
     class Config(Encoder.Config):
         embedding_size: int = param("Length of the vector of a word.", default=256, min=1)
@@ -53,6 +55,12 @@ class WordEncoder(Encoder):
         return Ragged.from_rows(
             [[ids.get(word, UNKNOWN) for word in self._words(text)] or [UNKNOWN] for text in values]
         )
+
+    def token_spans(self, values: list[str]) -> list[Any]:
+        import numpy as np
+
+        spans = [[word.span() for word in islice(_WORD.finditer(text), self.max_length)] for text in values]
+        return [np.array(row or [(0, 0)], dtype=np.int64) for row in spans]
 
     def _words(self, text: str) -> list[str]:
         return _WORD.findall(text.lower() if self.config.lowercase else text)[: self.max_length]

@@ -32,11 +32,13 @@ class Raw:
         probabilities: Share of each label, ``float (rows, labels)``, in the order of the feature's labels.
         values: Numbers in the column's own unit, ``float (rows,)``.
         texts: Generated answers, one a row.
+        words: Share of each label for each word, ``float (words, labels)``, one a row; NaN for a word not read.
     """
 
     probabilities: np.ndarray[Any, Any] | None = None
     values: np.ndarray[Any, Any] | None = None
     texts: list[str] | None = None
+    words: list[np.ndarray[Any, Any]] | None = None
 
     def take(self, rows: np.ndarray[Any, Any]) -> Raw:
         """Return what is said about the given rows."""
@@ -44,6 +46,7 @@ class Raw:
             probabilities=None if self.probabilities is None else self.probabilities[rows],
             values=None if self.values is None else self.values[rows],
             texts=None if self.texts is None else [self.texts[row] for row in rows],
+            words=None if self.words is None else [self.words[row] for row in rows],
         )
 
 
@@ -234,12 +237,14 @@ class OutputFeature(Feature):
     Attributes:
         default_decoders: Decoder for each model type that can predict this feature, when the config names none.
         default_loss: Loss of an ecd model when the config names none.
+        per_word: Whether each word of an input has a value of its own; its config then has ``of``.
         labels: Every value that can be predicted, as text, in a fixed order; empty for numbers and free text.
         num_scores: Length of the score vector that a head must give.
     """
 
     default_decoders: ClassVar[dict[str, str]]
     default_loss: ClassVar[str]
+    per_word: ClassVar[bool] = False
 
     class Config(Feature.Config):
         decoder: Decoder.Config | None

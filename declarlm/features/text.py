@@ -12,6 +12,7 @@ from declarlm.decoders.base import Decoder, decoders
 from declarlm.encoders.base import Encoder, encoders
 from declarlm.features.base import InputFeature, OutputFeature, Raw, input_features, output_features
 from declarlm.features.cells import as_texts
+from declarlm.features.words import Spans, word_spans
 from declarlm.losses.base import Loss, losses
 
 if TYPE_CHECKING:
@@ -95,6 +96,15 @@ class TextInput(InputFeature):
         if length is None or "max_sequence_length" in self.make_encoder().config.schema().fields:
             return texts
         return [_first_words(text, length) for text in texts]
+
+    def words(self, column: pd.Series) -> list[Spans]:
+        """Return where each word of each text starts and ends, in characters of what ``transform`` returns.
+
+        Raises:
+            DataError: If a cell is a list that holds anything but words.
+        """
+        change = str.lower if self.config.preprocessing.lowercase else str
+        return word_spans(column, self.render(column), change)
 
     def render(self, column: pd.Series) -> list[str]:
         return list(self.fill(self.read(column)))

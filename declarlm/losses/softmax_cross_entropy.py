@@ -1,4 +1,4 @@
-"""Loss of a category output."""
+"""Loss of an output that is one of some labels, or a list of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @losses.register("softmax_cross_entropy")
 class SoftmaxCrossEntropy(Loss):
-    """Negative log-probability of the right label, in nats.
+    """Negative log-probability of the right label, in nats; of a sequence, that of each word.
 
     Scores: logits, ``float (rows, labels)``. Targets: label ids, ``int64 (rows,)``, -1 where unknown.
     Label smoothing: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7. Confidence penalty:
     Pereyra et al. 2017, https://arxiv.org/abs/1701.06548, here the entropy that is lacking to the largest one.
     """
 
-    accepts = frozenset({"category"})
+    accepts = frozenset({"category", "sequence"})
 
     class Config(Loss.Config):
         class_weights: list[float] | dict[str, float] | Literal["balanced"] | None = param(

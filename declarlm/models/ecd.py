@@ -16,8 +16,20 @@ from declarlm.data.hidden import HiddenStore, hidden_store, token_budget
 from declarlm.data.tables import require_columns
 from declarlm.encoders.base import Encoder, grouped, load_weights
 from declarlm.features.base import InputFeature, OutputFeature, Raw
+from declarlm.features.sequence import OUTSIDE
 from declarlm.losses.base import Loss
 from declarlm.models.base import Model, part
+from declarlm.models.tagging import (
+    check_words,
+    fill_in,
+    flat,
+    known_targets,
+    tagged_inputs,
+    tokens_of_words,
+    unscored,
+    without_unread,
+    word_batch,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,12 +60,14 @@ class EcdStore:
         inputs: Each input's rows, by name: an array whose first axis is the row, or a Ragged.
         targets: Each output's targets, by name; none where only predictions are wanted.
         costs: Tokens that each row costs, ``int64 (rows,)``; 1 where the vectors of all texts are kept.
+        words: Which token stands for each word, by name of the output that tags it; -1 for a word not read.
         vectors: Vectors of frozen encoders, by input name, filled in when they are first needed.
     """
 
     inputs: dict[str, Any]
-    targets: dict[str, np.ndarray[Any, Any]]
+    targets: dict[str, np.ndarray[Any, Any] | Ragged]
     costs: np.ndarray[Any, Any]
+    words: dict[str, Ragged]
     vectors: dict[str, HiddenStore] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -80,6 +94,7 @@ class Ecd(Model):
         self.losses_of: dict[str, Loss] = {}
         self._recent_vectors: dict[str, np.ndarray[Any, Any]] = {}
         self._leader = {feature.name: feature.config.tied or feature.name for feature in self.inputs}
+        self._tagged = tagged_inputs(self.inputs, self.outputs)
 
     def columns_read(self, table: pd.DataFrame) -> list[str]:
         return [feature.config.source for feature in self.inputs]
@@ -89,6 +104,8 @@ class Ecd(Model):
         for table in held_out:
             for feature in self.inputs:
                 feature.fill(feature.read(table[feature.config.source]))
+        for table in (train, *held_out):
+            check_words(self.outputs, self._tagged, table)
 
     def fit_features(self, train: pd.DataFrame) -> None:
         for output in self.outputs:
@@ -118,14 +135,18 @@ class Ecd(Model):
     def encode(self, table: pd.DataFrame) -> EcdStore:
         """Return rows with their targets."""
         require_columns(table, [output.config.source for output in self.outputs])
+        check_words(self.outputs, self._tagged, table)
         targets = {output.name: output.targets(table[output.config.source]) for output in self.outputs}
-        return self._store(table, targets)
+        store = self._store(table, targets)
+        for name, tokens in store.words.items():
+            store.targets[name] = known_targets(targets[name], tokens)
+        return store
 
     def encode_inputs(self, table: pd.DataFrame) -> EcdStore:
         """Return rows without targets, to be predicted."""
         return self._store(table, {})
 
-    def _store(self, table: pd.DataFrame, targets: dict[str, np.ndarray[Any, Any]]) -> EcdStore:
+    def _store(self, table: pd.DataFrame, targets: dict[str, Any]) -> EcdStore:
         import numpy as np
 
         require_columns(table, [feature.config.source for feature in self.inputs])
@@ -136,7 +157,10 @@ class Ecd(Model):
             inputs[feature.name] = encoder.transform(feature.transform(table[feature.config.source]))
             if not self._cached(feature):
                 costs += encoder.costs(inputs[feature.name])
-        return EcdStore(inputs, targets, np.maximum(costs, 1))
+        words = {
+            name: tokens_of_words(self._encoder(feature.name), feature, table) for name, feature in self._tagged.items()
+        }
+        return EcdStore(inputs, targets, np.maximum(costs, 1), words)
 
     def overlong(self, store: EcdStore, num_rows: int) -> list[str]:
         found = []
@@ -147,6 +171,11 @@ class Ecd(Model):
                 found.append(
                     f"{reach} of {num_rows} rows of {feature.name!r} reach {limit} tokens; what is beyond is cut"
                 )
+        for name, tokens in store.words.items():
+            unread = int((tokens.values < 0).sum())
+            if unread:
+                words = f"{unread} of {len(tokens.values)} words of {self._tagged[name].name!r}"
+                found.append(f"{words} are empty or beyond what is read, and tagged {OUTSIDE} by {name!r}")
         return found
 
     def _encoder(self, name: str) -> Encoder:
@@ -155,7 +184,9 @@ class Ecd(Model):
     def _cached(self, feature: InputFeature) -> bool:
         """Return whether an input's vectors are computed once and kept."""
         wanted = getattr(feature.config.preprocessing, "cache_encoder_embeddings", False)
-        return wanted is not False and self._encoder(feature.name).frozen
+        # One vector for each word of every text would take gigabytes where one for each text takes megabytes.
+        by_word = any(feature is tagged for tagged in self._tagged.values())
+        return wanted is not False and not by_word and self._encoder(feature.name).frozen
 
     def build(self, *, total_steps: int, seed: int, device: str, shards: bool = False) -> Self:
         import torch
@@ -178,17 +209,22 @@ class Ecd(Model):
         heads = {}
         for output in self.outputs:
             decoder: Any = output.make_decoder("ecd")
-            heads[output.name] = decoder.build(int(joined.width), output.num_scores)
-        return EcdModel(modules, encoder_of, joined, heads)
+            width = int(joined.width) * (output.name not in self._tagged or len(self.inputs) > 1)
+            if output.name in self._tagged:
+                width += int(modules[encoder_of[self._tagged[output.name].name]].width)
+            heads[output.name] = decoder.build(width, output.num_scores)
+        return EcdModel(modules, encoder_of, joined, heads, {name: one.name for name, one in self._tagged.items()})
 
     def weights(self, store: EcdStore, rows: np.ndarray[Any, Any]) -> Mapping[str, float]:
-        return {name: loss.denominator(store.targets[name][rows]) for name, loss in self.losses_of.items()}
+        return {name: loss.denominator(flat(store.targets[name], rows)) for name, loss in self.losses_of.items()}
 
     def losses(self, store: EcdStore, rows: np.ndarray[Any, Any]) -> Mapping[str, Tensor]:
         import torch
 
         scores = self.module(self._batch(store, rows))
-        targets = {name: torch.from_numpy(values[rows]).to(self._device) for name, values in store.targets.items()}
+        targets = {
+            name: torch.from_numpy(flat(values, rows)).to(self._device) for name, values in store.targets.items()
+        }
         return {name: loss.sum(scores[name], targets[name]) for name, loss in self.losses_of.items()}
 
     def predict(self, store: EcdStore) -> dict[str, Raw]:
@@ -196,17 +232,24 @@ class Ecd(Model):
         import numpy as np
         import torch
 
-        scores = {output.name: np.zeros((len(store), output.num_scores), dtype=np.float32) for output in self.outputs}
+        scores: dict[str, Any] = {
+            output.name: np.zeros((len(store), output.num_scores), dtype=np.float32)
+            if output.name not in self._tagged
+            else unscored(store.words[output.name], output.num_scores)
+            for output in self.outputs
+        }
         was_training = self.module.training
 
         def run(rows: np.ndarray[Any, Any]) -> None:
             for name, values in self.module(self._batch(store, rows)).items():
-                scores[name][rows] = values.float().cpu().numpy()
+                fill_in(scores[name], rows, values.float().cpu().numpy())
 
         self.module.eval()
         with torch.inference_mode():
             in_batches(store.costs, self._device, run, token_budget(self._device))
         self.module.train(was_training)
+        for name, tokens in store.words.items():
+            scores[name] = without_unread(scores[name], tokens)
         return {output.name: output.raw(scores[output.name]) for output in self.outputs}
 
     @property
@@ -224,6 +267,8 @@ class Ecd(Model):
                 values = store.inputs[feature.name]
                 some = values.take(rows) if isinstance(values, Ragged) else values[rows]
                 batch[feature.name] = self._encoder(feature.name).collate(some)
+        for name, tokens in store.words.items():
+            batch[name] = word_batch(tokens.take(rows))
         return {name: {key: value.to(self._device) for key, value in kinds.items()} for name, kinds in batch.items()}
 
     def _vectors(self, store: EcdStore, name: str) -> HiddenStore:

@@ -1,0 +1,62 @@
+"""Cells that hold several values: lists, JSON lists, or texts whose parts something separates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from declarlm.core import DataError
+from declarlm.features.cells import cell_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def as_lists(column: pd.Series, cut: Callable[[str], Sequence[str]] = str.split) -> pd.Series:
+    """Return the column as lists of texts, with None where a cell is missing, ``object (rows,)``.
+
+    Args:
+        column: Cells that are lists, or texts.
+        cut: Divides a text that is no JSON list, by default at white space.
+
+    Raises:
+        DataError: If a list holds lists, mappings or missing values.
+    """
+    import pandas as pd
+
+    from declarlm.data.columns import objects
+
+    cells = zip(column.tolist(), column.isna().tolist(), column.index, strict=True)
+    lists = [None if missing else _texts(cell, cut, str(column.name), row) for cell, missing, row in cells]
+    return pd.Series(objects(lists), index=column.index, name=column.name)
+
+
+def _texts(cell: Any, cut: Callable[[str], Sequence[str]], column: str, row: object) -> list[str]:
+    parts = parts_of(cell)
+    if parts is None:
+        return list(cut(cell_text(cell)))
+    for part in parts:
+        if part is None or part != part or isinstance(part, list | dict):
+            raise DataError(f"the list {cell!r} holds {part!r}; it must hold texts or numbers", column=column, row=row)
+    return [cell_text(part) for part in parts]
+
+
+def parts_of(cell: Any) -> list[Any] | None:
+    """Return the parts of a cell that is a list, an array, or a JSON list as files without lists hold it."""
+    if hasattr(cell, "tolist"):
+        cell = cell.tolist()
+    if isinstance(cell, list | tuple):
+        return list(cell)
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        try:
+            found = json.loads(cell)
+        except ValueError:
+            return None
+        return found if isinstance(found, list) else None
+    return None
+
+
+def json_list(parts: Sequence[Any]) -> str:
+    """Return a list as JSON, which ``parts_of`` reads back."""
+    return json.dumps(list(parts), ensure_ascii=False)
