@@ -65,14 +65,15 @@ class EcdConfig(ModelConfig):
         elif feature.encoder is not None:
             yield Problem(path, f"shares the encoder of {feature.tied!r}; remove encoder")
 
-
     def _tagged(self, path: str, output: Any) -> Iterable[Problem]:
         found = tagged_input(output, self.input_features)
         if found is None:
             names = [feature.name for feature in self.input_features if hasattr(feature.plugin, "words")]
             which = "is required: name the input whose words are tagged"
             wrong = which if output.of is None else f"no input with words is named {output.of!r}"
-            yield Problem(f"{path}.of", f"{wrong}, choose from: {', '.join(names)}" if names else f"{wrong}; add a text")
+            yield Problem(
+                f"{path}.of", f"{wrong}, choose from: {', '.join(names)}" if names else f"{wrong}; add a text"
+            )
             return
         inputs = {feature.name: feature for feature in self.input_features}
         leader: Any = inputs.get(found.tied, found)

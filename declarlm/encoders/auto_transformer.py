@@ -126,7 +126,11 @@ class AutoTransformerEncoder(Encoder):
         cut = {"truncation": True, "max_length": self.max_length} if self.max_length else {}
         for start in range(0, len(values), _CHUNK):
             yield from self.backbone.tokenizer(
-                values[start : start + _CHUNK], return_attention_mask=False, return_token_type_ids=False, **cut, **wanted
+                values[start : start + _CHUNK],
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                **cut,
+                **wanted,
             )[what]
 
     def collate(self, rows: Ragged) -> dict[str, torch.Tensor]:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from declarlm.models.base import Model, Store
     from declarlm.training.config import TrainerConfig
 
-DEFAULT_METRIC = {"category": "accuracy", "binary": "roc_auc", "number": "rmse", "text": "loss", "sequence": "entity_f1"}
+DEFAULT_METRIC = {
+    "category": "accuracy",
+    "binary": "roc_auc",
+    "number": "rmse",
+    "text": "loss",
+    "sequence": "entity_f1",
+}
 
 
 class Validation:

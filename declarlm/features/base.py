@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from declarlm.core.ragged import Ragged
     from declarlm.metrics import Prediction
 
 input_features: Registry[InputFeature] = Registry("input feature", package="declarlm.features")
@@ -298,7 +299,7 @@ class OutputFeature(Feature):
         made: Loss = config.build(labels=self.labels, counts=counts, column=self.config.source)
         return made
 
-    def targets(self, column: pd.Series) -> np.ndarray[Any, Any]:
+    def targets(self, column: pd.Series) -> np.ndarray[Any, Any] | Ragged:
         """Return what a loss compares scores with; a label unseen in training is -1 and weighs nothing."""
         raise NotImplementedError
 

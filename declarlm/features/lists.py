@@ -25,11 +25,9 @@ def as_lists(column: pd.Series, cut: Callable[[str], Sequence[str]] = str.split)
     """
     import pandas as pd
 
-    from declarlm.data.columns import objects
-
     cells = zip(column.tolist(), column.isna().tolist(), column.index, strict=True)
     lists = [None if missing else _texts(cell, cut, str(column.name), row) for cell, missing, row in cells]
-    return pd.Series(objects(lists), index=column.index, name=column.name)
+    return pd.Series(lists, index=column.index, name=column.name, dtype=object)
 
 
 def _texts(cell: Any, cut: Callable[[str], Sequence[str]], column: str, row: object) -> list[str]:

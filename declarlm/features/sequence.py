@@ -14,7 +14,6 @@ from declarlm.features.lists import as_lists
 from declarlm.losses.base import Loss, losses
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from declarlm.metrics import Prediction
@@ -135,7 +134,9 @@ class SequenceOutput(OutputFeature):
 
     def _tags(self, raw: Raw) -> list[list[str]]:
         labels, decoder = self.labels, self.make_decoder("ecd").config
-        found = [[OUTSIDE if word[0] != word[0] else labels[int(word.argmax())] for word in row] for row in raw.words or []]
+        found = [
+            [OUTSIDE if word[0] != word[0] else labels[int(word.argmax())] for word in row] for row in raw.words or []
+        ]
         return [repaired(tags) for tags in found] if decoder.repair and self.is_iob2 else found
 
 

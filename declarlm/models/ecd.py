@@ -136,7 +136,7 @@ class Ecd(Model):
         """Return rows with their targets."""
         require_columns(table, [output.config.source for output in self.outputs])
         check_words(self.outputs, self._tagged, table)
-        targets = {output.name: output.targets(table[output.config.source]) for output in self.outputs}
+        targets: dict[str, Any] = {output.name: output.targets(table[output.config.source]) for output in self.outputs}
         store = self._store(table, targets)
         for name, tokens in store.words.items():
             store.targets[name] = known_targets(targets[name], tokens)

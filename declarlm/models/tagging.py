@@ -23,9 +23,7 @@ def tagged_inputs(inputs: Sequence[InputFeature], outputs: Sequence[OutputFeatur
     """Return for each output with a value for each word, by name, the input that has the words."""
     features = {feature.name: feature for feature in inputs}
     sections = [feature.config for feature in inputs]
-    return {
-        output.name: features[tagged_input(output.config, sections).name] for output in outputs if output.per_word
-    }
+    return {output.name: features[tagged_input(output.config, sections).name] for output in outputs if output.per_word}
 
 
 def check_words(outputs: Sequence[OutputFeature], tagged: Mapping[str, Any], table: pd.DataFrame) -> None:

@@ -267,6 +267,8 @@ def test_of_names_the_input_whose_words_are_tagged():
     ]
     table = pd.DataFrame({"text": ["a b", "b"] * 8, "note": ["x y z", "y"] * 8, "tags": ["O O B", "B"] * 8})
     outputs = [{"name": "tags", "type": "sequence", "of": "note"}]
-    model = Ecd(EcdSections(loaded(input_features, inputs), loaded(output_features, outputs), combiners["concat"].Config()))
+    model = Ecd(
+        EcdSections(loaded(input_features, inputs), loaded(output_features, outputs), combiners["concat"].Config())
+    )
     model.fit(table, seed=0, folder=None).build(total_steps=1, seed=0, device="cpu")
     assert [len(row) for row in model.predict(model.encode_inputs(table))["tags"].words] == [3, 1] * 8
