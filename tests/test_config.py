@@ -29,7 +29,15 @@ def llm(**changes: Any) -> dict[str, Any]:
 
 
 def ecd(**changes: Any) -> dict[str, Any]:
-    return {"input_features": [TEXT], "output_features": [LABEL], **changes}
+    tagged = any(output["type"] == "sequence" for output in changes.get("output_features", []))
+    text = {**TEXT, "encoder": "embed"} if tagged else TEXT  # Only some encoders see words.
+    return {"input_features": [text], "output_features": [LABEL], **changes}
+
+
+def predicted(part: dict[str, Any]) -> dict[str, Any]:
+    """A config with an output of a type that a language model may not predict."""
+    made = llm if "llm" in REGISTRIES["output_features"][part["type"]].default_decoders else ecd
+    return made(output_features=[{"name": "a", **part}])
 
 
 def assert_loads_from_its_dump(config: ModelConfig) -> None:
@@ -54,7 +62,7 @@ def two_texts(combiner: dict[str, Any]) -> dict[str, Any]:
 
 PLACES = {
     "input_features": lambda part: ecd(input_features=[{"name": "a", **part}]),
-    "output_features": lambda part: llm(output_features=[{"name": "a", **part}]),
+    "output_features": predicted,
     "combiners": two_texts,
     "adapters": lambda part: llm(adapter=part),
     "objectives": lambda part: llm(
