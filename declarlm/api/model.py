@@ -11,7 +11,7 @@ from declarlm.api.evaluating import Predicts
 from declarlm.api.folds import train_each
 from declarlm.api.result import TrainResult
 from declarlm.api.spreading import Training
-from declarlm.api.training import Work, conclude, fit
+from declarlm.api.training import Work, begin_from, conclude, fit, start_of
 from declarlm.config import LlmConfig, ModelConfig, completed, read_written
 from declarlm.core import ConfigError, RunError
 from declarlm.core.device import check_device, find_device
@@ -67,6 +67,7 @@ class DeclarLM(Predicts):
         self.device = device
         self._given = self.document.text or cast(Mapping[str, Any], config)
         self._model: Model | None = None
+        self._loaded_from: Path | None = None  # the run that a training goes on from
         self._directory: Path | None = None  # the run that the model is, or will be, loaded from
 
     def train(
@@ -81,6 +82,8 @@ class DeclarLM(Predicts):
         progress: Progress | None = None,
     ) -> TrainResult:
         """Train on a dataset and keep everything about it in a run directory.
+
+        A model that was loaded from a run goes on from its weights, with its labels and scales, and a new optimizer.
 
         Args:
             dataset: DataFrame, dict of lists, list of dicts, Arrow table, path, glob or ``hf://``.
@@ -142,6 +145,7 @@ class DeclarLM(Predicts):
         with self._placed(), self._run(parts, resume, Path(output), name or "run", seat) as run:
             if seat is None and not backend.is_here:
                 # What is wrong with the rows shows before any process is started.
+                model.start = start_of(run)
                 model.learn(parts.tables.train, *parts.tables.held_out)
                 objective.learn(model, parts.tables.train, *parts.tables.held_out)
                 rows = {"dataset": dataset, "validation": validation, "test": test}
@@ -153,6 +157,7 @@ class DeclarLM(Predicts):
                 self._model = model
                 metrics = conclude(work, lambda table: self._evaluate(table, group=group).metrics)
         self._directory = run.directory
+        self._loaded_from = self._loaded_from and run.directory
         return TrainResult(run.directory, metrics, run.history(), self)
 
     @contextmanager
@@ -167,6 +172,8 @@ class DeclarLM(Predicts):
                 run.check_sources(parts.sources)
             else:
                 run.write_config(self._given, self.config.dump())
+                if self._loaded_from is not None and self.config.objective.trains:
+                    begin_from(run, open_run(self._loaded_from))
             yield run
 
     def hyperopt(
@@ -272,7 +279,7 @@ class DeclarLM(Predicts):
         run.verify()
         where = [f"backend={backend}"] if isinstance(backend, str) else {"backend": backend}
         loaded = cls(run.directory / "config.resolved.yaml", overrides=where, device=device)
-        loaded._directory = run.directory
+        loaded._directory = loaded._loaded_from = run.directory
         if loaded.config.backend.plugin.is_here:
             loaded._ready()
         return loaded

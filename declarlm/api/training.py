@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
+from shutil import copyfile, copytree, rmtree
 from typing import TYPE_CHECKING, Any
 
 from declarlm.config import LlmConfig, ModelConfig
-from declarlm.core.files import atomic_folder
+from declarlm.core.files import atomic_folder, write_text
 from declarlm.data.parts import Parts
 from declarlm.evaluation import Validation
+from declarlm.models.base import Start
 from declarlm.run import Card, Run
 from declarlm.training import Trainer, plan_steps
 from declarlm.training.group import Alone
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from declarlm.training.progress import Progress
     from declarlm.training.workload import Evaluation
 
+START = "start"  # folder of a run that holds the model that it goes on from, until it has one of its own
 Metrics = dict[str, dict[str, dict[str, float]]]
 
 
@@ -61,6 +63,7 @@ def fit(work: Work) -> Iterator[Evaluation]:
     config, model, tables, run, group = work.config.trainer, work.model, work.parts.tables, work.run, work.group
     is_new = group.same(run.status.state == "created")
     objective = config.build()
+    model.start = start_of(run)
     model.learn(tables.train, *tables.held_out)
     objective.learn(model, tables.train, *tables.held_out)
     model.open(tables.train, seed=work.config.seed, folder=run.directory / "base")
@@ -106,6 +109,30 @@ def fit(work: Work) -> Iterator[Evaluation]:
     yield from trainer.fit(resume=begun, adopt=is_new and work.origin is not None, begun=mark)
 
 
+def begin_from(run: Run, origin: Run) -> None:
+    """Let a new run go on from the weights of a finished one, whatever becomes of that."""
+    target = run.directory / START
+    copytree(origin.model, target / "model", copy_function=_linked)
+    copyfile(origin.directory / "features.json", target / "features.json")
+    write_text(target / "NAME", origin.name)
+
+
+def _linked(source: str, target: str) -> None:
+    """Give a file a second name, or copy it where that is not possible; nothing writes into it."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        copyfile(source, target)
+
+
+def start_of(run: Run) -> Start | None:
+    """Return the model that a run goes on from, None if it begins with the base."""
+    folder = run.directory / START
+    if not folder.is_dir():
+        return None
+    return Start(folder / "model", Run(folder).read("features"), (folder / "NAME").read_text(encoding="utf-8"))
+
+
 def _remarks(work: Work, objective: Objective, store: Store, judge: Validation) -> list[str]:
     """Return what a person should know before the first step, and show it."""
     model, tables = work.model, work.parts.tables
@@ -117,7 +144,8 @@ def _remarks(work: Work, objective: Objective, store: Store, judge: Validation) 
     if len(tables.test):
         tested = objective.store(model, tables.test)
         overlong += [f"test: {remark}" for remark in objective.overlong(model, tested, len(tables.test))]
-    remarks = [*work.parts.remarks(), *overlong, *model.remarks(), *judge.remarks]
+    begun = [f"training goes on from the weights of {model.start.name}"] if model.start is not None else []
+    remarks = [*begun, *work.parts.remarks(), *overlong, *model.remarks(), *judge.remarks]
     tell(remarks if work.progress is not None else overlong, work.progress)
     return remarks
 
@@ -130,7 +158,8 @@ def conclude(work: Work, measure: Callable[[pd.DataFrame], Mapping[str, Any]]) -
         if group.is_first:
             with atomic_folder(run.model) as folder:
                 model.save(folder, digest)
-            rmtree(run.directory / "base", ignore_errors=True)
+            for leftover in ("base", START):
+                rmtree(run.directory / leftover, ignore_errors=True)
             if model.merged is not None:
                 tell([model.merged.remark()], work.progress)
     tables = {"validation": parts.tables.validation, "test": parts.tables.test}

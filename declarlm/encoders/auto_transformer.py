@@ -234,15 +234,20 @@ class AutoTransformerEncoder(Encoder):
         write_json(folder / _MERGED, merged.dump())
         return merged
 
-    def load(self, folder: Path) -> nn.Module:
-        if (folder / _BODY).is_dir():
+    def load(self, folder: Path, *, trainable: bool = False) -> nn.Module:
+        goes_on = trainable and self.config.adapter is not None
+        if (folder / _BODY).is_dir() and not goes_on:
             self._place = str(folder / _BODY)
             self._is_merged = self.config.adapter is not None
+            vars(self).pop("backbone", None)  # that of the base, if its tokenizer was needed before
         elif self.backbone.fingerprint != self.state.fingerprint:
             raise ModelError(
                 f"{self.backbone.name!r} is not the model that this one was trained on; its files have changed"
             )
         module = self._wrap(self.backbone.load_encoder(dtype="float32"))
-        if self.config.adapter is not None and not self._is_merged:
+        if goes_on:
+            self._adapter = self.config.adapter.replace(pretrained_adapter_weights=str(folder / _ADAPTER)).build()
+            module.body = self._adapter.attach(module.body, total_steps=0, seed=0)
+        elif self.config.adapter is not None and not self._is_merged:
             module.body = self._adapter.load(module.body, folder / _ADAPTER)
         return module

@@ -139,8 +139,8 @@ class Encoder:
         self.save(module, folder)
         return None
 
-    def load(self, folder: Path) -> nn.Module:
-        """Return the module with the weights that ``save`` wrote.
+    def load(self, folder: Path, *, trainable: bool = False) -> nn.Module:
+        """Return the module with the weights that ``save`` wrote; ``trainable`` if training goes on from there.
 
         Raises:
             ModelError: If the weights are damaged, or those of another module.

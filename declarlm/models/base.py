@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -31,6 +32,21 @@ class Store(Protocol):
     def __len__(self) -> int: ...
 
 
+@dataclass(frozen=True)
+class Start:
+    """A trained model that training goes on from.
+
+    Attributes:
+        folder: What its ``save`` wrote.
+        states: What its ``states`` gave.
+        name: What its run is called.
+    """
+
+    folder: Path
+    states: Mapping[str, Any]
+    name: str
+
+
 class Model:
     """Features that were fitted on the training rows, and the module that was built for them.
 
@@ -42,6 +58,7 @@ class Model:
         module: The network, once built.
         importance: Weight of each named loss.
         merged: What merging the adapter into the base changed, once that was done.
+        start: The trained model that training goes on from; set before ``learn``.
     """
 
     inputs: list[InputFeature]
@@ -49,6 +66,7 @@ class Model:
     module: nn.Module
     importance: Mapping[str, float]
     merged: Merged | None = None
+    start: Start | None = None
 
     def columns_read(self, table: pd.DataFrame) -> list[str]:
         """Return the columns of a table that a prediction reads, whether they are there or not.
@@ -78,8 +96,13 @@ class Model:
         """
         for table in (train, *held_out):
             require_columns(table, [*self.columns_read(table), *(output.config.source for output in self.outputs)])
-        self.fit_features(train)
-        for table in held_out:
+        if self.start is None:
+            self.fit_features(train)
+        else:  # what the weights know stays: the same labels in the same places
+            self.restore_features(self.start.states)
+            for output in self.outputs:
+                _check_known(output, train[output.config.source])
+        for table in held_out if self.start is None else (train, *held_out):
             for output in self.outputs:
                 output.fill(output.read(table[output.config.source]))
 
@@ -235,6 +258,18 @@ class Model:
                 feature.restore(part(states, "inputs", feature.name))
         for output in self.outputs:
             output.restore(part(states, "outputs", output.name))
+
+
+def _check_known(output: OutputFeature, column: pd.Series) -> None:
+    """Refuse a label for which the model that training goes on from has no place."""
+    if output.config.type != "category":
+        return
+    for row, label in zip(column.index, output.truth(column), strict=True):
+        if label not in output.labels:
+            remedy = "leave such rows out, or train a new model on all rows"
+            raise DataError(
+                f"{label!r} is no label that the loaded model knows; {remedy}", column=output.config.source, row=row
+            )
 
 
 def part(states: Mapping[str, Any], *keys: str) -> Any:

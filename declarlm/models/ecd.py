@@ -117,9 +117,18 @@ class Ecd(Model):
 
     def open(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
         for name, group in self._groups():
-            leader = group[0]
-            self.encoders[name] = leader.make_encoder().fit(leader.transform(_together(table, group)))
+            if self.start is not None:
+                self._restore_encoder(name, group[0], self.start.states)
+            else:
+                encoder = group[0].make_encoder()
+                self.encoders[name] = encoder.fit(group[0].transform(_together(table, group)))
         return self._with_losses()
+
+    def _restore_encoder(self, name: str, leader: InputFeature, states: Mapping[str, Any]) -> Encoder:
+        encoder = leader.make_encoder()
+        encoder.state = encoder.State.load(part(states, "encoders", name))
+        self.encoders[name] = encoder
+        return encoder
 
     def _groups(self) -> Iterator[tuple[str, list[InputFeature]]]:
         """Yield the inputs that share an encoder, by the name of the one that the others are tied to."""
@@ -191,6 +200,10 @@ class Ecd(Model):
     def build(self, *, total_steps: int, seed: int, device: str, shards: bool = False) -> Self:
         import torch
 
+        if self.start is not None:
+            self._load(self.start.folder, trainable=True)
+            self.module = self.module.to(device)
+            return self
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             modules = [encoder.build() for encoder in self.encoders.values()]
@@ -347,16 +360,18 @@ class Ecd(Model):
 
     def restore(self, folder: Path, states: Mapping[str, Any], *, device: str) -> Self:
         self.restore_features(states)
-        modules = []
-        for place, (name, group) in enumerate(self._groups()):
-            encoder = group[0].make_encoder()
-            encoder.state = encoder.State.load(part(states, "encoders", name))
-            modules.append(encoder.load(folder / ENCODERS / str(place)))
-            self.encoders[name] = encoder
-        self.module = self._assemble(modules)
-        load_weights(self._own, folder / HEADS)
+        for name, group in self._groups():
+            self._restore_encoder(name, group[0], states)
+        self._load(folder)
         self.module = self.module.to(device).eval()
         return self._with_losses()
+
+    def _load(self, folder: Path, *, trainable: bool = False) -> None:
+        """Make the module of what ``save`` wrote."""
+        places = enumerate(self.encoders.values())
+        modules = [encoder.load(folder / ENCODERS / str(place), trainable=trainable) for place, encoder in places]
+        self.module = self._assemble(modules)
+        load_weights(self._own, folder / HEADS)
 
 
 def _together(table: pd.DataFrame, group: Sequence[InputFeature]) -> pd.Series:

@@ -23,7 +23,7 @@ from declarlm.models.base import part
 from declarlm.models.causal import build_causal, collate
 from declarlm.models.llm_rows import LlmRows
 from declarlm.models.llm_weights import check_scores, doubt_about_the_bits, load_base, score, weight_groups
-from declarlm.models.prompted import LlmSections, Prompted
+from declarlm.models.prompted import WEIGHTS, LlmSections, Prompted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from declarlm.layers.causal_model import CausalModel
 
-WEIGHTS, ADAPTER, PROMPT, GOLDEN, MERGED = "weights", "adapter", "prompt.json", "golden.json", "merged.json"
+ADAPTER, PROMPT, GOLDEN, MERGED = "adapter", "prompt.json", "golden.json", "merged.json"
 
 
 class Llm(Prompted):
@@ -70,6 +70,9 @@ class Llm(Prompted):
         return [doubt] if twins else []
 
     def build(self, *, total_steps: int, seed: int, device: str, shards: bool = False) -> Self:
+        if self.start is not None and self.sections.adapter is not None:
+            folder = str(self.start.folder / ADAPTER)
+            self._adapter = self.sections.adapter.replace(pretrained_adapter_weights=folder).build()
         bits, place = self.sections.quantization, "cpu" if shards else device
         network = load_base(self.backbone, bits, self._adapter, trains=total_steps > 0, device=device, place=place)
         if self._adapter is not None:

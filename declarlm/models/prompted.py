@@ -17,7 +17,7 @@ from declarlm.data.tables import require_columns
 from declarlm.data.token_store import cached_tokens
 from declarlm.features.base import InputFeature, OutputFeature
 from declarlm.features.cells import as_texts
-from declarlm.models.base import Model
+from declarlm.models.base import Model, part
 from declarlm.models.llm_cells import answers_of, most_tokens, rendered, unseen_tokens
 from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, check_separators, pieces, plain_encoder, without_dropped
 from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
@@ -26,6 +26,7 @@ from declarlm.prompts.prompt import compile_prompt
 if TYPE_CHECKING:
     import pandas as pd
 
+WEIGHTS = "weights"  # folder of weights that are a model's own
 GOLDEN_ROWS = 2  # rows that a loaded model must score as the saved one did
 ROWS_VERSION = 2  # Raise it when the same table becomes other rows than before.
 
@@ -109,7 +110,10 @@ class Prompted(Model):
                 base.check_lengths(answers, self.sections.max_length, output.config.source, table.index)
 
     def open(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
-        if self.sections.architecture is None:
+        weights = self.start.folder / WEIGHTS if self.start is not None else None
+        if weights is not None and self.sections.adapter is None:
+            self.backbone = open_backbone(str(weights))
+        elif self.sections.architecture is None:
             self.backbone = open_backbone(str(self.sections.base_model))
         elif (folder / "config.json").is_file():
             self.backbone = open_backbone(str(folder))
@@ -245,7 +249,11 @@ class Prompted(Model):
 
     def learn_lengths(self, store: LlmRows) -> None:
         self._golden = [store.tokens.ids[row].tolist() for row in range(min(GOLDEN_ROWS, len(store)))]
-        self.answer_lengths = {output.name: store.longest_answer(field) for field, output in enumerate(self.outputs)}
+        before = part(self.start.states, "lengths", "answers") if self.start is not None else {}
+        self.answer_lengths = {
+            output.name: max(store.longest_answer(field), before.get(output.name, 0))
+            for field, output in enumerate(self.outputs)
+        }
         self.reserve, self.least = store.room(self._room(0, lambda _: 0), self.max_length)
 
     def states(self) -> dict[str, Any]:
