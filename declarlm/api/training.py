@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from declarlm.config import LlmConfig, ModelConfig
 from declarlm.core.files import atomic_folder, write_text
 from declarlm.data.parts import Parts
-from declarlm.evaluation import Validation
+from declarlm.evaluation import Validation, check_tunable, predictions, tune, tuned_outputs
+from declarlm.evaluation.reliability import page
 from declarlm.models.base import Start
 from declarlm.run import Card, Run
 from declarlm.training import Trainer, plan_steps
@@ -63,6 +64,7 @@ def fit(work: Work) -> Iterator[Evaluation]:
     config, model, tables, run, group = work.config.trainer, work.model, work.parts.tables, work.run, work.group
     is_new = group.same(run.status.state == "created")
     objective = config.build()
+    check_tunable(model.outputs, tables.validation)
     model.start = start_of(run)
     model.learn(tables.train, *tables.held_out)
     objective.learn(model, tables.train, *tables.held_out)
@@ -154,6 +156,7 @@ def conclude(work: Work, measure: Callable[[pd.DataFrame], Mapping[str, Any]]) -
     """Save the model, judge it on the rows that it was not trained on, and write both down."""
     run, parts, model, group = work.run, work.parts, work.model, work.group
     digest = model.digest()
+    _tune(work)
     with group.gathered(model.module):
         if group.is_first:
             with atomic_folder(run.model) as folder:
@@ -170,6 +173,21 @@ def conclude(work: Work, measure: Callable[[pd.DataFrame], Mapping[str, Any]]) -
         run.write_card(_card(work, metrics))
         run.mark("finished")
     return metrics
+
+
+def _tune(work: Work) -> None:
+    """Choose on the validation rows what the outputs ask for, and write it down."""
+    model, table, group = work.model, work.parts.tables.validation, work.group
+    if not (outputs := tuned_outputs(model.outputs)):
+        return
+    with group.evaluating(model.module):
+        raws = predictions(group, table, lambda part: work.predict(model, part, outputs))
+    tuned = tune(model.outputs, table, raws)
+    if group.is_first:
+        work.run.write_features(model.states())
+        work.run.write_reliability(page(tuned))
+        if work.progress is not None:
+            tell([one.remark for one in tuned], work.progress)
 
 
 def _card(work: Work, metrics: Metrics) -> Card:

@@ -205,7 +205,6 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "output_features.*.decoder.input_size": (f"{_LEAVE}, it follows from the combiner", (None,)),
     "output_features.*.num_classes": (f"{_LEAVE}, it is found in the data", (None,)),
     "output_features.*.decoder.num_classes": (f"{_LEAVE}, it is found in the data", (None,)),
-    "output_features.*.calibration": (f"{_LEAVE}, probabilities are those of the model", (False,)),
     "output_features.*.top_k": ("write hits_at_k under metrics", (3,)),
     "output_features.*.loss.class_similarities": (f"{_LEAVE}, or write label_smoothing", (None,)),
     "output_features.*.loss.class_similarities_temperature": (f"{_LEAVE}, or write label_smoothing", (0,)),

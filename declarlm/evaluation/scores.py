@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from declarlm.core.batching import in_batches
 from declarlm.features.base import interleaved
-from declarlm.metrics import evaluate, of_the_loss
+from declarlm.metrics import evaluate, of_the_loss, usual
 from declarlm.training.group import Alone
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from declarlm.models.base import Model, Store
 
 TOKEN_BUDGET = 8192
+_OF_CALIBRATION = ["expected_calibration_error", "uncalibrated_expected_calibration_error"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +61,13 @@ def measure(
 
 def _names(output: OutputFeature, also: tuple[str, str]) -> list[str] | None:
     """Return the metrics to compute from an output's predictions, None for all of them."""
-    if output.config.metrics is None:
+    calibrated = getattr(output.state, "temperature", None) is not None
+    if output.config.metrics is None and not calibrated:
         return None
-    wanted = [*output.config.metrics, *([also[1]] if also[0] == output.name else [])]
-    return [name for name in dict.fromkeys(wanted) if name not in of_the_loss(str(output.config.type))]
+    kind = str(output.config.type)
+    wanted = [*(usual(kind) if output.config.metrics is None else output.config.metrics), *_OF_CALIBRATION * calibrated]
+    wanted += [also[1]] if also[0] == output.name else []
+    return [name for name in dict.fromkeys(wanted) if name not in of_the_loss(kind)]
 
 
 def mean_losses(

@@ -13,14 +13,13 @@ from declarlm.features.base import (
     FILLED,
     Feature,
     InputFeature,
-    OutputFeature,
     Raw,
     input_features,
     output_features,
     quote,
 )
 from declarlm.features.cells import Form, as_texts, by_frequency, form_of
-from declarlm.features.labels import LabelOutput
+from declarlm.features.labels import NEEDS_SCORES, LabelOutput, LabelState, is_matched
 from declarlm.losses.base import Loss, losses
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ class BinaryOutput(_Binary, LabelOutput):
     default_loss = "binary_weighted_cross_entropy"
     without_effect: ClassVar[Any] = {"ecd": {"fallback_label": ("leave it out, a head always gives a label", ())}}
 
-    class Config(OutputFeature.Config):
+    class Config(LabelOutput.Config):
         preprocessing: BinaryOutputPreprocessing = param("How cells are read.", default=BinaryOutputPreprocessing())
         decoder: Decoder.Config | None = param(
             "How a label is predicted; null means regressor (ecd) or category_extractor (llm).",
@@ -186,17 +185,24 @@ class BinaryOutput(_Binary, LabelOutput):
             default=None,
             registry=losses.where(accepts="binary"),
         )
-        threshold: float = param(
-            "Probability of the positive label from which on it is predicted.", default=0.5, min=0, max=1
+        threshold: float | Literal["auto"] = param(
+            "Probability of the positive label from which on it is predicted; auto is the one that is best on the"
+            " validation rows after training, by the first of metrics among accuracy, f1 and f1_macro, else by f1.",
+            default=0.5,
+            min=0,
+            max=1,
         )
 
         def check(self) -> Iterable[Problem]:
             yield from super().check()
+            if self.threshold == "auto" and is_matched(self):
+                yield Problem("threshold", f"{NEEDS_SCORES}; write a number, or match each label by type: contains")
             if getattr(self.decoder, "clip", None) is not None:
                 yield Problem("decoder.clip", "is for number outputs; a probability is always between 0 and 1")
 
-    class State(BinaryState):
+    class State(BinaryState, LabelState):
         counts: list[int] = param("How many training rows are false, and how many true.")
+        threshold: float | None = param("Probability from which on the positive label is predicted.", default=None)
         form: Literal["text", "bool", "int", "float"] = param("Kind of value that the column holds.", default="text")
 
     @property
@@ -231,7 +237,11 @@ class BinaryOutput(_Binary, LabelOutput):
         spellings = self._spellings(labels)
         ordered = sorted(labels, key=spellings.__getitem__)
         self.state = self.State(labels=ordered, spellings=spellings, counts=[0, 0])
-        return self
+        return self.untuned()
+
+    @property
+    def is_tuned(self) -> bool:
+        return super().is_tuned or self.config.threshold == "auto"
 
     def targets(self, column: pd.Series) -> np.ndarray[Any, Any]:
         import numpy as np
@@ -248,4 +258,7 @@ class BinaryOutput(_Binary, LabelOutput):
         return Raw(probabilities=np.stack([1.0 - positive, positive], axis=1))
 
     def most_likely(self, probabilities: np.ndarray[Any, Any]) -> list[int]:
-        return [int(share >= self.config.threshold) for share in probabilities[:, 1].tolist()]
+        threshold = self.config.threshold
+        if threshold == "auto":
+            threshold = 0.5 if self.state.threshold is None else self.state.threshold  # None while it still trains.
+        return [int(share >= threshold) for share in probabilities[:, 1].tolist()]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from declarlm.core import DataError, Problem, Section, param
 from declarlm.decoders.base import Decoder, decoders, softmax
 from declarlm.encoders.base import Encoder, encoders
-from declarlm.features.base import InputFeature, OutputFeature, Raw, input_features, output_features
+from declarlm.features.base import InputFeature, Raw, input_features, output_features
 from declarlm.features.cells import Form, as_texts, by_frequency, form_of, in_form
-from declarlm.features.labels import LabelOutput
+from declarlm.features.labels import LabelOutput, LabelState
 from declarlm.losses.base import Loss, losses
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class CategoryOutput(LabelOutput):
     default_decoders: ClassVar[dict[str, str]] = {"ecd": "classifier", "llm": "category_extractor"}
     default_loss = "softmax_cross_entropy"
 
-    class Config(OutputFeature.Config):
+    class Config(LabelOutput.Config):
         preprocessing: CategoryOutputPreprocessing = param("How cells are read.", default=CategoryOutputPreprocessing())
         decoder: Decoder.Config | None = param(
             "How a label is predicted; null means classifier (ecd) or category_extractor (llm).",
@@ -131,7 +131,7 @@ class CategoryOutput(LabelOutput):
             "What is minimized, softmax_cross_entropy if null.", default=None, registry=losses.where(accepts="category")
         )
 
-    class State(OutputFeature.State):
+    class State(LabelState):
         labels: list[str] = param("Every label, as text, in the order of scores and probabilities.")
         counts: list[int] = param("How many training rows have each label.")
         form: Literal["text", "bool", "int", "float"] = param("Kind of value that the column holds.", default="text")
@@ -167,7 +167,7 @@ class CategoryOutput(LabelOutput):
                 column=self.config.source,
             )
         self.state = self.State(labels=labels, counts=[0] * len(labels))
-        return self
+        return self.untuned()
 
     def _labels(self, counts: dict[str, int]) -> list[str]:
         """Return the labels found and those that the config names, the rare ones left out."""

@@ -41,11 +41,13 @@ class Prediction:
         values: A label, number or text for each row; an empty label or NaN where the model gave no answer.
         probabilities: Share of each label, ``float (rows, labels)``, None if the model gives none.
         labels: Label of each column of ``probabilities``; of a binary output, false and true in this order.
+        uncalibrated: ``probabilities`` as the model gave them, None if they were not calibrated.
     """
 
     values: Sequence[Any]
     probabilities: np.ndarray[Any, Any] | None = None
     labels: Sequence[str] = ()
+    uncalibrated: np.ndarray[Any, Any] | None = None
 
 
 class Metric:
@@ -55,12 +57,14 @@ class Metric:
         accepts: Output types that it can judge.
         goal: Whether a higher or a lower number is better.
         is_default: Whether it is measured when a config names no metrics.
+        weighs_both: Whether it weighs errors of both labels of a binary output, so that it can choose a threshold.
         needs_probabilities: Whether it is NaN without them.
     """
 
     accepts: ClassVar[frozenset[str]]
     goal: ClassVar[Goal] = "maximize"
     is_default: ClassVar[bool] = True
+    weighs_both: ClassVar[bool] = False
     needs_probabilities: ClassVar[bool] = False
 
     class Config(Section):
@@ -81,6 +85,11 @@ def canonical(name: str) -> str:
     ('rmse', 'rmse')
     """
     return _OTHER_NAMES.get(name, name)
+
+
+def usual(output_type: str) -> list[str]:
+    """Return the metrics that are measured of an output when its config names none."""
+    return [name for name in metrics if output_type in metrics[name].accepts and metrics[name].is_default]
 
 
 def of_the_loss(output_type: str) -> list[str]:
@@ -112,7 +121,7 @@ def evaluate(
     """
     fitting = [name for name in metrics if output_type in metrics[name].accepts]
     if names is None:
-        names = [name for name in fitting if metrics[name].is_default]
+        names = usual(output_type)
         if prediction.probabilities is None:
             names = [name for name in names if not metrics[name].needs_probabilities]
     for name in names:

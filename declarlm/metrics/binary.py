@@ -51,6 +51,8 @@ class Recall(CountMetric):
 class F1(CountMetric):
     """Harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN)."""
 
+    weighs_both = True
+
     def ratio(self, hits: int, misses: int, false_alarms: int, rejections: int) -> float:
         return 2 * hits / (2 * hits + false_alarms + misses) if hits + misses else math.nan
 

@@ -24,6 +24,7 @@ class Accuracy(Metric):
     """Share of rows whose label is right (the micro average; Ludwig's ``accuracy_micro``)."""
 
     accepts = _BOTH
+    weighs_both = True
 
     def compute(self, truth: Sequence[Any], prediction: Prediction) -> float:
         right: list[bool] = [true == value for true, value in zip(truth, prediction.values, strict=True)]
@@ -83,6 +84,7 @@ class F1Macro(AveragedMetric):
     """Mean over labels of F1 = 2PR / (P + R), P the precision and R the recall of the label."""
 
     accepts = _BOTH
+    weighs_both = True
     position = 2
 
 

@@ -11,6 +11,7 @@
 ``metrics.jsonl``         each evaluation and a sample of the steps
 ``events/``               the same for TensorBoard
 ``results.json``          metrics by split, output and metric, of the final model
+``calibration.html``      how far probabilities can be believed, where they were calibrated
 ``predictions/``          tables of predictions
 ``README.md``             the model card
 ``STATUS``                what became of the run, and why
@@ -148,6 +149,10 @@ class Run:
     def write_results(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics of the final model."""
         write_json(self.directory / "results.json", metrics)
+
+    def write_reliability(self, page: str) -> None:
+        """Write the page that shows how far probabilities can be believed."""
+        write_text(self.directory / "calibration.html", page)
 
     def write_card(self, card: Card) -> None:
         """Write the model card."""
