@@ -41,17 +41,27 @@ class CategoryExtractor(Extractor):
     ``contains`` for a label, the rule's value is the text that the model is to write (and that is scored) for
     it. If any rule is a ``regex``, there is no such text: answers are generated, and the first rule in config
     order that holds gives the label.
+
+    ``score: prior`` is the pointwise mutual information of prompt and label. Sources: Holtzman et al., "Surface Form
+    Competition", 2021, https://arxiv.org/abs/2104.08315, section 3; the prompt without content: Zhao et al.,
+    "Calibrate Before Use", 2021, https://arxiv.org/abs/2102.09690, section 5.
     """
 
     accepts = frozenset({"category", "binary"})
 
     class Config(Extractor.Config):
         match: dict[str, Match] = param("For each label, how an answer shows it; its own text if absent.", default={})
-        score: Literal["sum", "mean"] = param(
-            "Score of a label: the log-probability of all its tokens, or the mean of theirs, which does not favor"
-            " short labels where the base was not trained on them.",
+        score: Literal["sum", "mean", "prior"] = param(
+            "Score of a label: the log-probability of all its tokens (sum); the mean of theirs, which does not favor"
+            " short labels; or all of it minus what the label has after a prompt without content, which does not favor"
+            " labels that the base finds usual. sum is what training learns; the others are for an untrained base.",
             default="sum",
         )
+        neutral: str = param("Text that stands for every cell in a prompt without content.", default="N/A")
+
+        def check(self) -> Iterable[Problem]:
+            if self.score != "prior" and self.neutral != "N/A":
+                yield Problem("neutral", "is read with score: prior alone; leave it out, or write score: prior")
 
     @property
     def by_generation(self) -> bool:
@@ -79,12 +89,16 @@ class CategoryExtractor(Extractor):
         return None
 
     def probabilities(
-        self, log_probabilities: np.ndarray[Any, Any], num_tokens: np.ndarray[Any, Any]
+        self,
+        log_probabilities: np.ndarray[Any, Any],
+        num_tokens: np.ndarray[Any, Any],
+        prior: np.ndarray[Any, Any] | float = 0.0,
     ) -> np.ndarray[Any, Any]:
         """Return the share of each label, ``float (rows, labels)``.
 
         Args:
             log_probabilities: Sum over each label's tokens, its stop token included, ``float (rows, labels)``.
             num_tokens: How many tokens each label has, ``int (labels,)``.
+            prior: The same sums after a prompt without content, ``(rows or 1, labels)``, for the score ``prior``.
         """
-        return softmax(log_probabilities / num_tokens if self.config.score == "mean" else log_probabilities)
+        return softmax(log_probabilities / num_tokens if self.config.score == "mean" else log_probabilities - prior)

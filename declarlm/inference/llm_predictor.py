@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from declarlm.core.ragged import Ragged
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 
 def predict_llm(
-    model: Llm, contexts: Ragged, generation: Generation, only: list[OutputFeature] | None = None
+    model: Llm,
+    contexts: Ragged,
+    generation: Generation,
+    only: list[OutputFeature] | None = None,
+    blanks: Mapping[str, Ragged] | None = None,
 ) -> dict[str, Raw]:
     """Return what the model says about each output after each prompt in ``contexts``.
 
     With several outputs the text between two answers is forced, and each answer is decoded by its own output, in
-    turn, given the ones before. ``only`` leaves out the outputs after the last one that is wanted.
+    turn, given the ones before. ``only`` leaves out the outputs after the last one that is wanted; ``blanks`` has the
+    prompts without content of outputs that are scored against them.
     """
     wanted = {output.name for output in (model.outputs if only is None else only)}
     raws: dict[str, Raw] = {}
@@ -32,8 +37,11 @@ def predict_llm(
         literal = list(model.encoder.literals[place])
         if place or literal:
             contexts = _extended(contexts, [answer + literal for answer in answers])
-        read = _score if is_scored(output) else _write
-        raws[output.name], answers = read(model, place, output, contexts, generation)
+        if is_scored(output):
+            blank = (blanks or {}).get(output.name)
+            raws[output.name], answers = _score(model, place, output, contexts, blank)
+        else:
+            raws[output.name], answers = _write(model, place, output, contexts, generation)
     return {name: raw for name, raw in raws.items() if name in wanted}
 
 
@@ -49,9 +57,9 @@ def is_scored(output: OutputFeature) -> bool:
 
 
 def _score(
-    model: Llm, place: int, output: OutputFeature, contexts: Ragged, _: Generation
+    model: Llm, place: int, output: OutputFeature, contexts: Ragged, blank: Ragged | None
 ) -> tuple[Raw, list[list[int]]]:
-    """Return the probability of each label, and the tokens of the most probable one."""
+    """Return the probability of each label, and the tokens of the predicted one."""
     import numpy as np
 
     labelled: Any = output
@@ -62,9 +70,21 @@ def _score(
     # A label that is not the last answer ends where the text between the answers begins.
     closed = labels if following is None else [[*label, following] for label in labels]
     scores = score_labels(model.module, contexts, closed)
-    probabilities = decoder.probabilities(scores, np.array([len(label) for label in closed]))
-    best = [labels[index] for index in probabilities.argmax(axis=1)]
+    prior: Any = 0.0
+    if blank is not None:
+        told = _before(model, place, decoder.config.neutral)
+        prior = score_labels(model.module, _extended(blank, [told] * len(blank)), closed)
+    probabilities = decoder.probabilities(scores, np.array([len(label) for label in closed]), prior)
+    best = [labels[index] for index in labelled.most_likely(labelled.calibrated(probabilities))]
     return Raw(probabilities=probabilities), best
+
+
+def _before(model: Llm, place: int, neutral: str) -> list[int]:
+    """Return what stands between prompt and output ``place`` where every answer before it is neutral."""
+    tokens: list[int] = []
+    for output, literal in zip(model.outputs[:place], model.encoder.literals, strict=False):
+        tokens += [*literal, *model.encoder.answer_ids(output.name, neutral, last=False)]
+    return [*tokens, *model.encoder.literals[place]]
 
 
 def _write(

@@ -92,7 +92,9 @@ def prediction_table(
 
 def _read(model: Model, table: pd.DataFrame) -> LlmRows | EcdStore:
     """Return rows without answers as the model reads them."""
-    return LlmRows(model.prompts(table)) if isinstance(model, Llm) else cast(Ecd, model).encode_inputs(table)
+    if isinstance(model, Llm):
+        return LlmRows(model.prompts(table), blanks=model.blanks(table))
+    return cast(Ecd, model).encode_inputs(table)
 
 
 def _predict(
@@ -103,7 +105,7 @@ def _predict(
     model.module.eval()
     with torch.inference_mode():
         if isinstance(rows, LlmRows):
-            return predict_llm(cast(Llm, model), rows.tokens.ids, generation, only)
+            return predict_llm(cast(Llm, model), rows.tokens.ids, generation, only, rows.blanks)
         raws = cast(Ecd, model).predict(rows)
     wanted = {output.name for output in (model.outputs if only is None else only)}
     return {name: raw for name, raw in raws.items() if name in wanted}

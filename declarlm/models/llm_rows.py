@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from declarlm.core import DataError
@@ -30,10 +30,12 @@ class LlmRows:
         tokens: The rows' tokens.
         costs: Tokens of each row, ``(rows,)``.
         supervised: Tokens of each row that are learned, ``(rows,)``.
+        blanks: By output, prompts without content that its labels are compared with: one for all rows, or for each.
     """
 
-    def __init__(self, tokens: TokenStore | EncodedRows) -> None:
+    def __init__(self, tokens: TokenStore | EncodedRows, blanks: Mapping[str, Ragged] | None = None) -> None:
         self.tokens = tokens
+        self.blanks = blanks or {}
         self.costs = tokens.ids.lengths
         self.supervised = count_supervised(tokens.roles)
 

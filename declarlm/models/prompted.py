@@ -22,9 +22,12 @@ from declarlm.models.llm_cells import answers_of, most_tokens, rendered, unseen_
 from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, check_separators, pieces, plain_encoder, without_dropped
 from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
 from declarlm.prompts.prompt import compile_prompt
+from declarlm.prompts.segments import Neutral
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from declarlm.core.ragged import Ragged
 
 WEIGHTS = "weights"  # folder of weights that are a model's own
 GOLDEN_ROWS = 2  # rows that a loaded model must score as the saved one did
@@ -223,6 +226,21 @@ class Prompted(Model):
         return self.encoder.encode(
             self.cells(table), None, row_labels=list(table.index), reserve=self.reserve, least=self.least
         )
+
+    def blanks(self, table: pd.DataFrame) -> dict[str, Ragged]:
+        """Return, for each output that is scored against it, the prompt with neutral text for every cell.
+
+        Raises:
+            DataError: If a template cannot be filled with that text.
+        """
+        found = {}
+        for output in self.outputs:
+            decoder = output.config.decoder
+            if getattr(decoder, "score", None) == "prior" and len(table):
+                cells: dict[str, Any] = dict.fromkeys(self.encoder.columns, Neutral(decoder.neutral))
+                encoded = self.encoder.encode([cells], None, row_labels=["without content"], reserve=self.reserve)
+                found[output.name] = encoded.ids
+        return found
 
     def _raw_texts(self, table: pd.DataFrame) -> list[str]:
         source = self.inputs[0].config.source

@@ -51,6 +51,12 @@ class Cell(str):
             yield mark(character, column_of(self))
 
 
+class Neutral(str):
+    """Text that stands for a cell of any type where a prompt is to have no content."""
+
+    __slots__ = ()
+
+
 def mark(text: str, column: str | None) -> Cell:
     """Return ``text`` as text of ``column``."""
     return Cell([Segment(str.__str__(text), column)])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from declarlm.core import DataError
 from declarlm.core.errors import choose_from
 from declarlm.prompts.budget import LimitError, budget
-from declarlm.prompts.segments import Cell, Segment, cell_text, cell_value, merge, pieces_of
+from declarlm.prompts.segments import Cell, Neutral, Segment, cell_text, cell_value, merge, pieces_of
 
 if TYPE_CHECKING:
     from declarlm.prompts.sandbox import Sandbox
@@ -284,7 +284,7 @@ def _ending(parts: Parts) -> str:
 
 def _formatted(value: object, field: Field, row: object) -> str:
     text = cell_text(value)
-    if not field.spec or not text:
+    if not field.spec or not text or isinstance(value, Neutral):
         return text
     kind = field.spec[-1]
     try:
