@@ -264,7 +264,7 @@ def test_an_objective_trains_what_it_says(tiny_llama, name, tmp_path):
         "adapter": "lora" if objective.trains else None,
     }
     table = pd.DataFrame({"note": TEXTS * 2, "color": ["red", "white", "brown"] * 8})
-    table = table.assign(rejected="black", label=[True, False] * 12)  # what some objectives read beside
+    table = table.assign(rejected="black", label=[True, True, False, False] * 6)  # what some objectives read beside
     result = DeclarLM(config).train(table, output=tmp_path)
     assert (result.directory / "checkpoints").exists() == objective.trains
     assert np.isfinite(result.metrics["test"]["combined"]["loss"])

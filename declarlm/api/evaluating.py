@@ -133,7 +133,8 @@ class Predicts(Switches):
         judged = model.labelled(table)
         losses = objective.measure(model, objective.store(model, table.iloc[judged]), group=together)
         raws = predictions(together, table, lambda some: predict_rows(model, some, settings))
-        measured = measure(model.outputs, table.iloc[judged], {name: raw.take(judged) for name, raw in raws.items()})
+        right = judged[objective.right(model, table.iloc[judged])]
+        measured = measure(model.outputs, table.iloc[right], {name: raw.take(right) for name, raw in raws.items()})
         metrics = {name: {**measured.get(name, {}), **values} for name, values in losses.items()}
         return EvaluationResult(metrics, prediction_table(model.outputs, raws, table.index))
 

@@ -75,7 +75,16 @@ def fit(work: Work) -> Iterator[Evaluation]:
     store = objective.store(model, tables.train)
     objective.learn_lengths(model, store)
     held_out = objective.store(model, tables.validation) if len(tables.validation) else store
-    judge = Validation(model, held_out, tables.validation, config, work.predict, store, group, objective.measure)
+    judge = Validation(
+        model,
+        held_out,
+        tables.validation[objective.right(model, tables.validation)],
+        config,
+        work.predict,
+        store,
+        group,
+        objective.measure,
+    )
     steps = plan_steps(config, len(store)).total if objective.trains else 0
     model.build(total_steps=steps, seed=work.config.seed, device=device, shards=group.shards)
     remarks = _remarks(work, objective, store, judge)
@@ -138,14 +147,14 @@ def start_of(run: Run) -> Start | None:
 def _remarks(work: Work, objective: Objective, store: Store, judge: Validation) -> list[str]:
     """Return what a person should know before the first step, and show it."""
     model, tables = work.model, work.parts.tables
-    overlong = objective.overlong(model, store, len(tables.train))
+    overlong = objective.remarks(model, store, len(tables.train))
     if len(tables.validation):
         overlong += [
-            f"validation: {remark}" for remark in objective.overlong(model, judge.store, len(tables.validation))
+            f"validation: {remark}" for remark in objective.remarks(model, judge.store, len(tables.validation))
         ]
     if len(tables.test):
         tested = objective.store(model, tables.test)
-        overlong += [f"test: {remark}" for remark in objective.overlong(model, tested, len(tables.test))]
+        overlong += [f"test: {remark}" for remark in objective.remarks(model, tested, len(tables.test))]
     begun = [f"training goes on from the weights of {model.start.name}"] if model.start is not None else []
     remarks = [*begun, *work.parts.remarks(), *overlong, *model.remarks(), *judge.remarks]
     tell(remarks if work.progress is not None else overlong, work.progress)
@@ -161,14 +170,14 @@ def conclude(work: Work, measure: Callable[[pd.DataFrame], Mapping[str, Any]]) -
         if group.is_first:
             with atomic_folder(run.model) as folder:
                 model.save(folder, digest)
-            for leftover in ("base", START):
-                rmtree(run.directory / leftover, ignore_errors=True)
             if model.merged is not None:
                 tell([model.merged.remark()], work.progress)
     tables = {"validation": parts.tables.validation, "test": parts.tables.test}
     with group.evaluating(model.module):
         metrics: Metrics = {split: dict(measure(table)) for split, table in tables.items() if len(table)}
     if group.is_first:
+        for leftover in ("base", START):
+            rmtree(run.directory / leftover, ignore_errors=True)
         run.write_results(metrics)
         run.write_card(_card(work, metrics))
         run.mark("finished")

@@ -88,8 +88,8 @@ class Validation:
         size = max(1, TOKEN_BUDGET // max(1, int(costs.max())))
         longest = np.argsort(-costs, kind="stable")[: min(size, self._max_rows or size)]
         self._losses(self.model, self.store, rows=longest, max_rows=self._max_rows)
-        if self.predicted:
-            self._predict(self.model, self.table.iloc[longest], self.predicted)
+        if self.predicted and len(self.table):
+            self._predict(self.model, self.table.iloc[longest[longest < len(self.table)]], self.predicted)
 
     def __call__(self) -> dict[str, float]:
         """Return ``loss`` and each metric as ``<output>.<metric>``, the deciding one before the others."""
@@ -99,7 +99,7 @@ class Validation:
             training = self._losses(self.model, self._training, max_rows=self._max_rows, group=self._group)
             flat["training.loss"] = training["combined"]["loss"]
         measured: dict[str, dict[str, float]] = {}
-        if self.predicted:
+        if self.predicted and len(self.table):
             raws = predictions(self._group, self.table, lambda table: self._predict(self.model, table, self.predicted))
             field, _, metric = self.metric.rpartition(".")
             measured = measure(self.predicted, self.table, raws, also=(field, metric))

@@ -122,6 +122,11 @@ class Llm(Prompted):
     def hooks(self) -> Sequence[Any]:
         return [] if self._adapter is None else [BoundAdapter(self._adapter, self.module.backbone)]
 
+    @property
+    def adapter(self) -> Adapter | None:
+        """The adapter that the module has; None without one, or once it is merged."""
+        return self._adapter
+
     def without_adapter(self) -> AbstractContextManager[None]:
         if self._adapter is None:
             return super().without_adapter()

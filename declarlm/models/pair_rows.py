@@ -9,7 +9,7 @@ from declarlm.core import DataError
 from declarlm.data.token_store import cached_tokens
 from declarlm.models.causal import collate
 from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows
-from declarlm.prompts import EncodedRows
+from declarlm.prompts import PROMPT, EncodedRows
 from declarlm.prompts.beside import encode_beside
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class PairRows:
         kept: The rows of the table that fit, ``(rows,)``.
         costs: Tokens that a row costs, with both answers as long as the longer one, ``(rows,)``.
         num_answered: Tokens of both answers that are scored, ``(rows, 2)``.
+        lengths: Tokens of prompt and answer, for both answers, ``(rows, 2)``.
+        good: Whether the first answer is one to be given, ``bool (rows,)``.
         reference: Log-probability of both answers before training, ``float64 (rows, 2)``; empty until it is known.
     """
 
@@ -39,7 +41,9 @@ class PairRows:
         self.tokens = tokens
         lengths = tokens.ids.lengths.reshape(-1, 2)
         self.kept = np.flatnonzero(lengths.max(axis=1, initial=0))
-        self.costs = 2 * lengths[self.kept].max(axis=1, initial=0)
+        self.lengths = lengths[self.kept]
+        self.costs: np.ndarray[Any, Any] = 2 * self.lengths.max(axis=1, initial=0)
+        self.good = np.ones(len(self.kept), dtype=bool)
         self._single = LlmRows(tokens)
         self.num_answered = self._single.supervised.reshape(-1, 2)[self.kept]
         self.reference: np.ndarray[Any, Any] = np.zeros((0, 2))
@@ -61,16 +65,29 @@ class PairRows:
         num_cut = self.tokens.num_cut[places]
         return LlmRows(EncodedRows(ids, roles, fields, num_cut=num_cut, dropped=num_cut < 0))
 
-    def log_probs(self, module: CausalModel, rows: Sequence[int] | np.ndarray[Any, Any]) -> Tensor:
-        """Return the log-probability that a module gives to both answers, summed over their tokens, ``(rows, 2)``."""
-        places = self._places(rows)
-        batch = collate(module, self.tokens.ids.take(places), self.tokens.roles.take(places))
-        return batch.by_row(module(batch)).view(-1, 2)
+    def prompts(self, rows: Sequence[int] | np.ndarray[Any, Any]) -> list[bytes]:
+        """Return the tokens of the prompts of rows, to tell which are the same."""
+        tokens, places = self.tokens, self._places(rows, (0,))
+        return [tokens.ids[place][tokens.roles[place] == PROMPT].tobytes() for place in places.tolist()]
 
-    def _places(self, rows: Any) -> np.ndarray[Any, Any]:
+    def log_probs(
+        self, module: CausalModel, rows: Sequence[int] | np.ndarray[Any, Any], which: Sequence[int] = (0, 1)
+    ) -> Tensor:
+        """Return the log-probability that a module gives to answers, summed over their tokens, ``(rows, which)``.
+
+        Args:
+            module: The language model.
+            rows: Which rows.
+            which: 0 for the first answer, 1 for the second.
+        """
+        places = self._places(rows, which)
+        batch = collate(module, self.tokens.ids.take(places), self.tokens.roles.take(places))
+        return batch.by_row(module(batch)).view(-1, len(which))
+
+    def _places(self, rows: Any, which: Sequence[int] = (0, 1)) -> np.ndarray[Any, Any]:
         import numpy as np
 
-        places: np.ndarray[Any, Any] = (2 * self.kept[np.asarray(rows)][:, None] + np.arange(2)).flatten()
+        places: np.ndarray[Any, Any] = (2 * self.kept[np.asarray(rows)][:, None] + np.array(which)).flatten()
         return places
 
 

@@ -10,7 +10,9 @@ from declarlm.backbones import open_backbone
 from declarlm.backbones.find import ADAPTER_FILES, find_folder
 from declarlm.core.cache import file_digest
 from declarlm.models.causal import build_causal
+from declarlm.models.llm import ADAPTER
 from declarlm.models.llm_weights import load_base
+from declarlm.models.prompted import WEIGHTS
 
 if TYPE_CHECKING:
     from declarlm.layers.causal_model import CausalModel
@@ -19,13 +21,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reference(model: Llm, *, at_start: bool = False) -> Iterator[CausalModel]:
-    """Have the model that training started from: the base, or with ``pretrained_adapter_weights`` those.
+    """Have the model that training started from: the base, or the weights that the config or the run began with.
 
     A new adapter is switched off for the length of the block. Otherwise it is a frozen copy, or the module itself
     where it is ``at_start``.
     """
-    adapter = model.sections.adapter
-    if adapter is not None and adapter.pretrained_adapter_weights is None:
+    if model.adapter is not None and _start(model) is None:
         with model.without_adapter():
             yield model.module
     elif at_start:
@@ -36,9 +37,10 @@ def reference(model: Llm, *, at_start: bool = False) -> Iterator[CausalModel]:
 
 def frozen_copy(model: Llm) -> CausalModel:
     """Return another module, with the weights that training started from, on the same device."""
-    sections, device = model.sections, str(model.module.device)
-    adapter = None if sections.adapter is None else sections.adapter.build()
-    backbone = open_backbone(str(sections.base_model))
+    sections, device, start = model.sections, str(model.module.device), _start(model)
+    config = sections.adapter
+    adapter = None if config is None or start is None else config.replace(pretrained_adapter_weights=start).build()
+    backbone = open_backbone(_base(model))
     network = load_base(backbone, sections.quantization, adapter, trains=True, device=device)
     if adapter is not None:
         network = adapter.attach(network, total_steps=0, seed=0)
@@ -50,10 +52,23 @@ def identity(model: Llm) -> list[Any]:
     import torch
 
     sections, module = model.sections, model.module
-    base = open_backbone(str(sections.base_model)).fingerprint
-    start = None if sections.adapter is None else sections.adapter.pretrained_adapter_weights
+    base, start = open_backbone(_base(model)).fingerprint, _start(model)
     if start is not None:
         start = file_digest(find_folder(start, ADAPTER_FILES) / ADAPTER_FILES[1])
     bits = None if sections.quantization is None else sections.quantization.dump()
     types = sorted({str(weight.dtype) for weight in module.parameters()})
     return [base, start, bits, module.device.type, types, torch.__version__]
+
+
+def _start(model: Llm) -> str | None:
+    """Return where the adapter lies that training started from, None if it was new or there is none."""
+    adapter = model.sections.adapter
+    if adapter is not None and model.start is not None:
+        return str(model.start.folder / ADAPTER)
+    return None if adapter is None else adapter.pretrained_adapter_weights
+
+
+def _base(model: Llm) -> str:
+    """Return where the weights lie that training started from, or that lie under its adapter."""
+    has_own = model.sections.adapter is None and model.start is not None
+    return str(model.start.folder / WEIGHTS) if has_own and model.start else str(model.sections.base_model)

@@ -72,9 +72,15 @@ class Objective:
         """Let the model learn from the training rows how long answers are."""
         model.learn_lengths(store)
 
-    def overlong(self, model: Model, store: Any, num_rows: int) -> list[str]:
-        """Return what was left out to make the ``num_rows`` rows of a table fit."""
+    def remarks(self, model: Model, store: Any, num_rows: int) -> list[str]:
+        """Return what a person should know of how the ``num_rows`` rows of a table were read."""
         return model.overlong(store, num_rows)
+
+    def right(self, model: Model, table: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Return which rows hold outputs that should be predicted, ``bool (rows,)``."""
+        import numpy as np
+
+        return np.ones(len(table), dtype=bool)
 
     def begin(self, model: Model, stores: Sequence[Any], group: Alone) -> None:
         """Find out about the rows what only the built model can say, before its first step."""

@@ -9,6 +9,7 @@ from declarlm.core import Problem, param
 from declarlm.evaluation.scores import perplexity
 from declarlm.models.pair_rows import PairRows, encode_pairs
 from declarlm.objectives.base import Objective, Supervised
+from declarlm.objectives.figures import share_above
 from declarlm.objectives.scoring import refer, score_pairs
 from declarlm.training.group import Alone
 
@@ -61,13 +62,13 @@ class Compared(Objective):
 
     def begin(self, model: Model, stores: Sequence[PairRows], group: Alone) -> None:
         with group.evaluating(model.module):
-            for store in stores:
+            for store in stores if self.refers else stores[-1:]:
                 refer(cast("Llm", model), store, at_start=True, group=group)
 
     def learn_lengths(self, model: Model, store: PairRows) -> None:
         model.learn_lengths(store.single())
 
-    def overlong(self, model: Model, store: PairRows, num_rows: int) -> list[str]:
+    def remarks(self, model: Model, store: PairRows, num_rows: int) -> list[str]:
         limit = cast("Llm", model).max_length
         long = f"of {num_rows} rows are longer than {limit} tokens"
         remarks = [f"{store.num_cut} {long}; both answers got the same shorter prompt, or lost their end"]
@@ -77,6 +78,11 @@ class Compared(Objective):
 
     def workload(self, model: Model, store: PairRows) -> Supervised:
         return Comparison(self, model, store)
+
+    def costs(self, store: PairRows) -> np.ndarray[Any, Any]:
+        """Return how many tokens each row costs in a step."""
+        costs: np.ndarray[Any, Any] = store.costs
+        return costs
 
     def importance(self) -> Mapping[str, float]:
         """Return the weight of each named loss."""
@@ -94,10 +100,14 @@ class Compared(Objective):
         Args:
             store: The rows.
             rows: Which of them.
-            scores: Log-probability of both answers, ``float (rows, 2)``.
+            scores: Log-probabilities, as ``scores`` returns them.
             told: What ``prepare`` found out about the whole step.
         """
         raise NotImplementedError
+
+    def scores(self, model: Llm, store: PairRows, rows: np.ndarray[Any, Any]) -> Tensor:
+        """Return the log-probabilities that the loss of rows needs, with their gradient, ``(rows, 1 or 2)``."""
+        return store.log_probs(model.module, rows)
 
     def prepare(self, model: Llm, store: PairRows, rows: np.ndarray[Any, Any], budget: int) -> Any:
         """Return what the losses of all rows of a step must know of each other, before the first of them."""
@@ -130,8 +140,8 @@ class Compared(Objective):
         sums = self.losses(store, rows, tensor, self.told(tensor, store, rows))
         shares = self.weights(store, rows)
         loss = sum(weight * float(sums[name]) / shares[name] for name, weight in self.importance().items())
-        output, answered = model.outputs[0], store.num_answered[rows, 0].sum()
-        found = {"loss": float(-scores[:, 0].sum() / answered)}
+        output, good = model.outputs[0], store.good[rows]
+        found = {"loss": float(-scores[good, 0].sum() / max(1, store.num_answered[rows, 0][good].sum()))}
         if output.config.type == "text":
             found["perplexity"] = perplexity(found["loss"])
         return {"combined": {"loss": loss}, output.name: found, PREFERENCES: self.figures(store, rows, scores)}
@@ -143,7 +153,7 @@ class Comparison(Supervised):
     def __init__(self, objective: Compared, model: Model, store: PairRows) -> None:
         super().__init__(model, store)
         self.objective, self.pairs = objective, store
-        self.importance = objective.importance()
+        self.importance, self.costs = objective.importance(), objective.costs(store)
         self._told: Any = None
 
     def prepare(self, module: nn.Module, rows: np.ndarray[Any, Any], budget: int) -> None:
@@ -153,7 +163,7 @@ class Comparison(Supervised):
         return self.objective.weights(self.pairs, rows)
 
     def losses(self, module: nn.Module, rows: np.ndarray[Any, Any]) -> Mapping[str, Tensor]:
-        scores = self.pairs.log_probs(cast("Llm", self.model).module, rows)
+        scores = self.objective.scores(cast("Llm", self.model), self.pairs, rows)
         return self.objective.losses(self.pairs, rows, scores, self._told)
 
 
@@ -212,8 +222,3 @@ class Preference(Compared):
             "base_accuracy": share_above(base[:, 0], base[:, 1]),
             "base_likelier": share_above(*(before / lengths).T),
         }
-
-
-def share_above(better: np.ndarray[Any, Any], worse: np.ndarray[Any, Any]) -> float:
-    """Return the share of rows in which one number is above the other; ties count half."""
-    return float(((better > worse) + 0.5 * (better == worse)).mean())

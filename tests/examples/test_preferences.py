@@ -20,10 +20,13 @@ PAIRS = pd.DataFrame(
 )
 
 
-@pytest.mark.parametrize("name", ["dpo"])
-def test_an_example_learns_from_pairs(name, tmp_path):
+JUDGED = pd.concat([PAIRS.assign(good=True), PAIRS.assign(answer=PAIRS.rejected, good=False)], ignore_index=True)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("dpo", PAIRS), ("orpo", PAIRS), ("kto", JUDGED)])
+def test_an_example_learns_from_preferences(name, rows, tmp_path):
     few = {"trainer.epochs": 2, "generation.max_new_tokens": 2}
-    result = DeclarLM(FOLDER / name / "config.yaml", overrides=few).train(PAIRS, output=tmp_path)
+    result = DeclarLM(FOLDER / name / "config.yaml", overrides=few).train(rows, output=tmp_path)
     found = result.metrics["test"]["preferences"]
     assert 0 <= found["accuracy"] <= 1
     assert {"margin", "base_accuracy"} <= set(found)

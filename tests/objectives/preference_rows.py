@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from declarlm import load_config
+from declarlm.data.tables import read_table
 from declarlm.models.pair_rows import PairRows
+from declarlm.training.group import Alone
 
 COLOURS = ["red", "green", "blue", "black"]
 
@@ -60,3 +64,28 @@ def plain_log_probs(backbone: Any, store: PairRows, rows: list[int]) -> Tensor:
         shares = backbone(input_ids=ids).logits[0, :-1].double().log_softmax(-1)
         found.append(shares.gather(1, ids[0, 1:, None])[answered, 0].sum())
     return torch.stack(found).view(-1, 2)
+
+
+def intents(shared: Path, part: str, size: int) -> pd.DataFrame:
+    """Return requests with the right intent and another one."""
+    table = read_table(shared / "data" / "snips" / f"{part}.jsonl").sample(size, random_state=0)
+    return pd.DataFrame({"text": table.text, "answer": table.intent, "rejected": corrupted(table.intent)})
+
+
+def started(settings: dict[str, Any], table: pd.DataFrame, folder: Any) -> tuple[Any, Any, Any]:
+    """Return model, objective and rows as they are before the first step, with weights that already differ."""
+    loaded = load_config(settings)
+    model, objective = loaded.build(), loaded.trainer.build()
+    model.learn(table)
+    objective.learn(model, table)
+    model.open(table, seed=1, folder=folder)
+    store = objective.store(model, table)
+    objective.learn_lengths(model, store)
+    model.build(total_steps=10, seed=1, device="cpu")
+    objective.begin(model, [store], Alone())
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for weight in model.module.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1 * torch.randn_like(weight))
+    return model, objective, store

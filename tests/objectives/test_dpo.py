@@ -11,30 +11,10 @@ from declarlm import DataError, DeclarLM, load_config
 from declarlm.core import ConfigError
 from declarlm.objectives.scoring import refer, score_pairs
 from declarlm.run import open_run
-from declarlm.training.group import Alone
 from declarlm.training.progress import Silent
-from tests.objectives.preference_rows import colour_pairs, config, corrupted, plain_log_probs
+from tests.objectives.preference_rows import colour_pairs, config, intents, plain_log_probs, started
 
 DPO = {"type": "dpo", "rejected_column": "rejected"}
-
-
-def started(settings: dict[str, Any], table: pd.DataFrame, folder: Any) -> tuple[Any, Any, Any]:
-    """Return model, objective and rows as they are before the first step, with weights that already differ."""
-    loaded = load_config(settings)
-    model, objective = loaded.build(), loaded.trainer.build()
-    model.learn(table)
-    objective.learn(model, table)
-    model.open(table, seed=1, folder=folder)
-    store = objective.store(model, table)
-    objective.learn_lengths(model, store)
-    model.build(total_steps=10, seed=1, device="cpu")
-    objective.begin(model, [store], Alone())
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for weight in model.module.parameters():
-            if weight.requires_grad:
-                weight.add_(0.1 * torch.randn_like(weight))
-    return model, objective, store
 
 
 def formula(policy: torch.Tensor, before: torch.Tensor, lengths: torch.Tensor, **key: Any) -> torch.Tensor:
@@ -152,7 +132,7 @@ def test_both_answers_of_a_long_row_have_the_same_prompt(tiny, tmp_path):
     assert store.num_cut == 3
     assert [role[-1] for role in roles] == [2, 2, 2, 1, 1, 2, 1, 2], "an answer that was cut has no end"
     assert [len(row) for row in rows[2:6]].count(64) == 2, "there is room for nothing more"
-    told = objective.overlong(model, store, 4)
+    told = objective.remarks(model, store, 4)
     assert told == [
         "3 of 4 rows are longer than 64 tokens; both answers got the same shorter prompt, or lost their end"
     ]
@@ -162,7 +142,7 @@ def test_both_answers_of_a_long_row_have_the_same_prompt(tiny, tmp_path):
     model.open(table, seed=1, folder=tmp_path)
     store = objective.store(model, table)
     assert store.kept.tolist() == [0, 1, 2]
-    assert objective.overlong(model, store, 4)[1] == "1 of 4 rows are longer than 64 tokens and were dropped"
+    assert objective.remarks(model, store, 4)[1] == "1 of 4 rows are longer than 64 tokens and were dropped"
     assert [len(row) for row in store.single().tokens.ids] == [len(store.tokens.ids[row]) for row in range(6)]
     assert all(roles[-1] == 2 for roles in store.single().tokens.roles), "answers are whole"
 
@@ -237,16 +217,10 @@ def test_a_search_over_beta_compares_by_preferences(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_the_starter_learns_to_prefer_right_intents(shared, tmp_path):
-    from declarlm.data.tables import read_table
-
-    tables = {}
-    for part, size in (("train", 600), ("test", 200)):
-        table = read_table(shared / "data" / "snips" / f"{part}.jsonl").sample(size, random_state=0)
-        rejected = corrupted(table.intent)
-        tables[part] = pd.DataFrame({"text": table.text, "answer": table.intent, "rejected": rejected})
+    train, test = intents(shared, "train", 600), intents(shared, "test", 200)
     settings = config("starter", {**DPO, "learning_rate": "auto", "epochs": 3, "batch_size": "auto"})
     settings["prompt"] = {"template": "Request: {{ text }}\nIntent:"}
-    found = DeclarLM(settings).train(tables["train"], test=tables["test"], output=tmp_path).metrics["test"]
+    found = DeclarLM(settings).train(train, test=test, output=tmp_path).metrics["test"]
     assert found["preferences"]["accuracy"] >= 0.8
     assert found["preferences"]["base_accuracy"] == 0.5
 
@@ -263,3 +237,24 @@ def test_long_answers_run_within_the_context_of_the_starter(shared, tmp_path):
     told = open_run(result.directory).read("data")["remarks"]
     assert any("rows are longer than 512 tokens; both answers got the same shorter prompt" in line for line in told)
     assert np.isfinite(result.metrics["test"]["preferences"]["margin"])
+
+
+def test_a_training_that_goes_on_compares_with_where_it_began(tiny, tmp_path):
+    pairs = colour_pairs()
+    for adapter in ({"type": "lora", "dropout": 0}, None):
+        first = DeclarLM(config(tiny, {**DPO, "epochs": 4}, adapter=adapter)).train(pairs, output=tmp_path)
+        again = DeclarLM.load(first.directory).train(pairs, output=tmp_path, progress=Silent())
+        losses = [line["loss"] for line in open_run(again.directory).metrics() if line["kind"] == "step"]
+        assert losses[0] == pytest.approx(np.log(2), abs=1e-6)
+        assert not (again.directory / "start").exists()
+        assert again.metrics["test"]["preferences"]["base_likelier"] == first.metrics["test"]["preferences"]["likelier"]
+
+
+def test_a_merged_run_compares_with_its_base(tiny, tmp_path):
+    pairs = colour_pairs()
+    merges = {"type": "lora", "dropout": 0, "postprocessor": {"merge_adapter_into_base_model": True}}
+    result = DeclarLM(config(tiny, DPO, adapter=merges)).train(pairs, output=tmp_path, progress=Silent())
+    before = result.model.evaluate(pairs).metrics["preferences"]
+    after = DeclarLM.load(result.directory).evaluate(pairs).metrics["preferences"]
+    assert after["margin"] == pytest.approx(before["margin"], abs=1e-3)
+    assert abs(after["margin"]) > 1e-3
