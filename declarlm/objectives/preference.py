@@ -54,7 +54,7 @@ class Compared(Objective):
             yield from super().check_model(config)
             if len(config.output_features) > 1:
                 yield Problem("output_features[1]", f"trainer.type {self.type!r} compares answers in one column")
-            if config.architecture is not None:
+            if getattr(config, "architecture", None) is not None:
                 yield Problem("trainer.type", f"{self.type!r} needs a base_model that can answer; write finetune first")
             features = [*config.input_features, *config.output_features]
             if self.column() in [feature.column or feature.name for feature in features]:

@@ -27,5 +27,6 @@ def test_each_decoder_says_which_model_it_reads():
         "classifier": ["ecd"],
         "number_extractor": ["llm"],
         "regressor": ["ecd"],
+        "tagger": ["ecd"],
         "text_extractor": ["llm"],
     }

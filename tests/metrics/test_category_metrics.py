@@ -125,7 +125,8 @@ def test_a_metric_of_another_type_is_refused():
 
 
 def test_every_metric_has_a_goal():
-    smaller = {"log_loss", "mae", "mape", "mse", "rmse"}
+    errors = {"log_loss", "mae", "mape", "mse", "rmse"}
+    smaller = errors | {"expected_calibration_error", "uncalibrated_expected_calibration_error"}
     assert {name for name in metrics if goal_of(name) == "minimize"} == smaller
     assert goal_of("loss") == goal_of("perplexity") == goal_of("mean_squared_error") == "minimize"
     with pytest.raises(DeclarlmError, match=r"^no metric is named 'acuracy' \(did you mean 'accuracy'\?\), choose "):
