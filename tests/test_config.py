@@ -60,14 +60,20 @@ def two_texts(combiner: dict[str, Any]) -> dict[str, Any]:
     return ecd(input_features=[TEXT, {**TEXT, "name": "other"}], combiner={**combiner, **entities})
 
 
+def learned(trainer: dict[str, Any]) -> dict[str, Any]:
+    """A config of the kind of model that an objective is for."""
+    objective = REGISTRIES["objectives"][trainer["type"]]
+    if "llm" in objective.model_types:
+        return llm(trainer=trainer, output_features=[LABEL] * objective.needs_outputs)
+    return ecd(trainer=trainer, input_features=[{**TEXT, "encoder": "embed"}])  # one with weights that train
+
+
 PLACES = {
     "input_features": lambda part: ecd(input_features=[{"name": "a", **part}]),
     "output_features": predicted,
     "combiners": two_texts,
     "adapters": lambda part: llm(adapter=part),
-    "objectives": lambda part: llm(
-        trainer=part, output_features=[LABEL] * REGISTRIES["objectives"][part["type"]].needs_outputs
-    ),
+    "objectives": learned,
     "optimizers": lambda part: llm(trainer={"optimizer": part}),
     "schedules": lambda part: ecd(trainer={"learning_rate_scheduler": part}),
     "splits": lambda part: ecd(preprocessing={"split": part}),

@@ -263,6 +263,10 @@ def test_an_objective_trains_what_it_says(tiny_llama, name, tmp_path):
         "trainer": {"type": name, **({"train_steps": 2, "batch_size": 4} if objective.trains else {})},
         "adapter": "lora" if objective.trains else None,
     }
+    if "llm" not in objective.model_types:
+        encoded = {"name": "note", "type": "text", "encoder": {"type": "embed"}}
+        category = {"name": "color", "type": "category"}
+        config = {"input_features": [encoded], "output_features": [category], "trainer": config["trainer"]}
     table = pd.DataFrame({"note": TEXTS * 2, "color": ["red", "white", "brown"] * 8})
     table = table.assign(rejected="black", label=[True, True, False, False] * 6)  # what some objectives read beside
     result = DeclarLM(config).train(table, output=tmp_path)

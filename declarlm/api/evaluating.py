@@ -15,6 +15,7 @@ from declarlm.core.document import Document
 from declarlm.data.tables import read_table
 from declarlm.data.write import check_target, write_table
 from declarlm.evaluation import EvaluationResult, measure, predictions
+from declarlm.inference.embedding import embed_rows
 from declarlm.inference.generation import Generation
 from declarlm.inference.predictor import predict_rows, predict_table, prediction_table, remarks_on
 from declarlm.inference.several import predict_each
@@ -22,6 +23,7 @@ from declarlm.training.group import Alone
 from declarlm.training.progress import tell
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from declarlm.models.base import Model
@@ -104,6 +106,21 @@ class Predicts(Switches):
         self._rows(table, adapter)  # says what is wrong before weights are loaded
         self._ready(table)
         return self._evaluate(table, generation, adapter=adapter)
+
+    def embed(self, dataset: Any, feature: str | None = None) -> np.ndarray[Any, Any]:
+        """Return the vector that the encoder of an input gives to each row, at length 1, ``float32 (rows, width)``.
+
+        Args:
+            dataset: Rows with the column of that input; no other is read.
+            feature: Name of the input feature; by default the first one.
+
+        Raises:
+            DataError: If the column is missing or a cell cannot be read.
+            ModelError: If the model has no encoder, or no such input.
+            RunError: If the model must be trained first.
+        """
+        table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
+        return embed_rows(self._ready(table), table, feature)
 
     def _evaluate(
         self,

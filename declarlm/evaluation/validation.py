@@ -117,7 +117,7 @@ def deciding_metric(outputs: Sequence[OutputFeature.Config], config: TrainerConf
     """
     names = {output.name: output for output in outputs}
     field, metric = config.validation_field, config.validation_metric
-    own = next(iter(config.measures), None) if metric is None and field is None else metric
+    own = config.decides(outputs) if metric is None and field is None else metric
     if own is not None and own in config.measures:
         return own, config.measures[own]
     if metric is not None and field is None and metric.rpartition(".")[0] in names:

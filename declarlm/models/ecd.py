@@ -187,6 +187,10 @@ class Ecd(Model):
                 found.append(f"{words} are empty or beyond what is read, and tagged {OUTSIDE} by {name!r}")
         return found
 
+    def encoder(self, name: str) -> tuple[Encoder, Any]:
+        """Return the encoder of an input, and its module."""
+        return self._encoder(name), self.module.encoders[self.module.encoder_of[name]]
+
     def _encoder(self, name: str) -> Encoder:
         return self.encoders[self._leader[name]]
 
@@ -232,12 +236,20 @@ class Ecd(Model):
         return {name: loss.denominator(flat(store.targets[name], rows)) for name, loss in self.losses_of.items()}
 
     def losses(self, store: EcdStore, rows: np.ndarray[Any, Any]) -> Mapping[str, Tensor]:
+        return self._losses(self.module(self._batch(store, rows)), store, rows)
+
+    def head_losses(
+        self, store: EcdStore, rows: np.ndarray[Any, Any], vectors: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """Return the losses of rows whose encoders' vectors are known, ``(rows, width)`` by input name."""
+        return self._losses(self.module({name: {"pooled": pooled} for name, pooled in vectors.items()}), store, rows)
+
+    def _losses(
+        self, scores: Mapping[str, Tensor], store: EcdStore, rows: np.ndarray[Any, Any]
+    ) -> Mapping[str, Tensor]:
         import torch
 
-        scores = self.module(self._batch(store, rows))
-        targets = {
-            name: torch.from_numpy(flat(values, rows)).to(self._device) for name, values in store.targets.items()
-        }
+        targets = {name: torch.from_numpy(flat(values, rows)).to(self.device) for name, values in store.targets.items()}
         return {name: loss.sum(scores[name], targets[name]) for name, loss in self.losses_of.items()}
 
     def predict(self, store: EcdStore) -> dict[str, Raw]:
@@ -259,14 +271,15 @@ class Ecd(Model):
 
         self.module.eval()
         with torch.inference_mode():
-            in_batches(store.costs, self._device, run, token_budget(self._device))
+            in_batches(store.costs, self.device, run, token_budget(self.device))
         self.module.train(was_training)
         for name, tokens in store.words.items():
             scores[name] = without_unread(scores[name], tokens)
         return {output.name: output.raw(scores[output.name]) for output in self.outputs}
 
     @property
-    def _device(self) -> Any:
+    def device(self) -> Any:
+        """Where the module computes."""
         return next(self.module.parameters()).device
 
     def _batch(self, store: EcdStore, rows: np.ndarray[Any, Any]) -> dict[str, dict[str, Tensor]]:
@@ -282,13 +295,13 @@ class Ecd(Model):
                 batch[feature.name] = self._encoder(feature.name).collate(some)
         for name, tokens in store.words.items():
             batch[name] = word_batch(tokens.take(rows))
-        return {name: {key: value.to(self._device) for key, value in kinds.items()} for name, kinds in batch.items()}
+        return {name: {key: value.to(self.device) for key, value in kinds.items()} for name, kinds in batch.items()}
 
     def _vectors(self, store: EcdStore, name: str) -> HiddenStore:
         """Return the vectors of a frozen encoder, computed when they are first needed."""
         if name not in store.vectors:
-            module = self.module.encoders[self.module.encoder_of[name]]
-            store.vectors[name] = hidden_store(self._encoder(name), module, store.inputs[name], self._recent_vectors)
+            encoder, module = self.encoder(name)
+            store.vectors[name] = hidden_store(encoder, module, store.inputs[name], self._recent_vectors)
         return store.vectors[name]
 
     def parameter_groups(self, learning_rate: float | Literal["auto"]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -80,6 +80,10 @@ class TrainerConfig(Section):
         "Whether activations are computed again in the backward pass: less memory, a third more time.", default=False
     )
     should_shuffle: bool = param("Whether each epoch has its own order of rows.", default=True)
+
+    def decides(self, outputs: Sequence[Any]) -> str | None:
+        """Return the measure of the objective's own that chooses the best weights unless the config names another."""
+        return next(iter(self.measures), None)
 
     def check(self) -> Iterable[Problem]:
         """Yield clashes between the three batch sizes, between the two checkpoint keys, and a zero early_stop."""
