@@ -74,6 +74,7 @@ RENAMED: dict[str, str] = {
 
 # What a value is called here.
 VALUES: dict[str, list[tuple[Any, Any]]] = {
+    "prompt.retrieval.k": [(0, 1)],
     "*_features.*.type": [("numerical", "number")],
     "trainer.eval_batch_size": [(0, None)],
     "generation.min_new_tokens": [(None, 0)],
@@ -147,7 +148,7 @@ _OPTIMIZER = "write trainer.optimizer.weight_decay"
 _EARLY_STOP = "write trainer.early_stop"
 _BATCH = "write trainer.batch_size"
 _WORDS = f"{_LEAVE}, words are given trained vectors"
-_RETRIEVAL = {"type": None, "index_name": None, "model_name": None, "k": 0}
+RETRIEVAL = {"type": None, "index_name": None, "model_name": None, "k": 0}
 _INITIAL = f"{_LEAVE}, it follows from the kind of layer"
 _LAYER_KEYS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "use_bias": (f"{_LEAVE}, layers have one", (True,)),
@@ -169,7 +170,7 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "backend.loader": (_EACH_READS, (None, {})),
     "backend.trainer": ("write num_workers, strategy and the like under backend", (None, {"resources_per_worker": {}})),
     "quantization.backend": (f"{_LEAVE}, bitsandbytes is used", ("bitsandbytes",)),
-    "prompt.retrieval": (f"{_LEAVE}, or write examples into prompt.template", (None, _RETRIEVAL)),
+    "prompt.retrieval.index_name": (f"{_LEAVE}, the examples are kept with the run", (None,)),
     "*_features.*.active": (f"{_LEAVE} the whole feature", (True,)),
     "*_features.*.preprocessing.padding_symbol": (f"{_LEAVE}, padding is never seen", ("<PAD>",)),
     "*_features.*.preprocessing.unknown_symbol": (f"{_LEAVE}, it has no spelling", ("<UNK>",)),
@@ -196,7 +197,7 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "combiner.residual": ("write num_fc_layers", (False,)),
     "input_features.*.preprocessing.prompt": (
         "use model_type: llm and prompt",
-        (None, {"template": None, "task": None, "retrieval": _RETRIEVAL}),
+        (None, {"template": None, "task": None, "retrieval": RETRIEVAL}),
     ),
     "output_features.*.reduce_input": (f"{_LEAVE}, a head reads one vector", ("sum",)),
     "output_features.*.dependencies": (f"{_LEAVE}, outputs are predicted independently", ([],)),

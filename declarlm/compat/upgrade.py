@@ -18,6 +18,7 @@ from declarlm.compat.ludwig import (
     OF_ENCODERS,
     PRETRAINED,
     RENAMED,
+    RETRIEVAL,
     VALUES,
     WORD_ENCODERS,
 )
@@ -39,6 +40,7 @@ def upgrade(document: Document) -> Document:
         return document
     tree = _Tree(document)
     _gpus(tree)
+    _retrieval(tree)
     upgrade_adapters(tree)
     for pattern, target in RENAMED.items():
         for steps in tree.find(pattern):
@@ -210,6 +212,14 @@ def _beams(tree: _Tree) -> None:
         for key in ("temperature", "top_k", "top_p"):
             for steps in tree.find(f"generation.{key}"):
                 tree.drop(steps, "beams find the most probable answer")
+
+
+def _retrieval(tree: _Tree) -> None:
+    """Ludwig writes out a retrieval of nothing."""
+    place = ("prompt", "retrieval")
+    found = tree.get(*place)
+    if isinstance(found, dict) and "type" in found and found["type"] is None:
+        tree.refuse(place, "write prompt.retrieval.type: semantic, or random", (RETRIEVAL,))
 
 
 def _adapted_encoders(tree: _Tree) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from declarlm.prompts import EncodedRows
 
-_DTYPES = {"ids": "<i4", "roles": "|u1", "fields": "|i1", "lengths": "<i4", "num_cut": "<i4"}
+_DTYPES = {"ids": "<i4", "roles": "|u1", "fields": "|i1", "lengths": "<i4", "num_cut": "<i4", "num_left_out": "<i4"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,14 @@ class TokenStore:
         roles: Role of each token (``prompts.PROMPT``, ``ANSWER``, ``STOP``), uint8.
         fields: Output feature of each answer token, -1 elsewhere, int8.
         num_cut: Prompt tokens that each row lost because it was too long, int32 ``(rows,)``.
+        num_left_out: Examples that each prompt lost for the same reason, int32 ``(rows,)``.
     """
 
     ids: Ragged
     roles: Ragged
     fields: Ragged
     num_cut: np.ndarray[Any, Any]
+    num_left_out: np.ndarray[Any, Any]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,6 +63,7 @@ def write_tokens(folder: Path, chunks: Iterable[EncodedRows]) -> TokenStore:
                     "fields": chunk.fields.values,
                     "lengths": chunk.ids.lengths,
                     "num_cut": chunk.num_cut,
+                    "num_left_out": chunk.num_left_out,
                 }
                 for name, values in arrays.items():
                     files[name].write(np.ascontiguousarray(values, dtype=_DTYPES[name]).data)
@@ -82,7 +85,7 @@ def open_tokens(folder: Path) -> TokenStore:
 
     offsets = np.concatenate([[0], np.cumsum(load("lengths"), dtype=np.int64)])
     ids, roles, fields = (Ragged(load(name), offsets) for name in ("ids", "roles", "fields"))
-    return TokenStore(ids, roles, fields, load("num_cut"))
+    return TokenStore(ids, roles, fields, load("num_cut"), load("num_left_out"))
 
 
 def cached_tokens(key: str, encode: Callable[[], Iterable[EncodedRows]]) -> TokenStore:

@@ -13,6 +13,7 @@ from declarlm.inference.unreadable import unreadable
 from declarlm.models.ecd import Ecd, EcdStore
 from declarlm.models.llm import Llm
 from declarlm.models.llm_rows import LlmRows
+from declarlm.training.progress import tell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,8 @@ def predict_table(model: Model, table: pd.DataFrame, generation: Generation) -> 
         readable = table.iloc[[row for row in range(len(table)) if row not in reasons]]
         if len(readable):
             rows = _read(model, readable)
+    if isinstance(rows, LlmRows):
+        tell(cast(Llm, model).fewer_examples(rows.tokens.num_left_out, len(rows)), None)
     raws = _no_raws(model) if rows is None else _predict(model, rows, generation)
     return prediction_table(model.outputs, raws, table.index, reasons), reasons
 

@@ -18,6 +18,7 @@ from declarlm.backbones import open_backbone
 from declarlm.backbones.sharing import share_weights
 from declarlm.core import ModelError
 from declarlm.core.files import read_json, write_json
+from declarlm.data.retrieval import ExampleIndex
 from declarlm.features.base import OutputFeature
 from declarlm.models.base import part
 from declarlm.models.causal import build_causal, collate
@@ -187,6 +188,8 @@ class Llm(Prompted):
     def _save_marks(self, folder: Path, scores: list[float]) -> None:
         """Write by what a loaded copy is known to be the same."""
         write_json(folder / PROMPT, self.encoder.dump())
+        if self.index is not None:
+            self.index.save(folder)
         write_json(folder / GOLDEN, {"base": self.backbone.fingerprint, "rows": self._golden, "scores": scores})
 
     def restore(self, folder: Path, states: Mapping[str, Any], *, device: str, beside: Llm | None = None) -> Self:
@@ -200,6 +203,8 @@ class Llm(Prompted):
         self.reserve = part(states, "lengths").get("reserve", 0)
         self.least = part(states, "lengths").get("least", self.reserve)
         self._make_encoder(part(states, "columns"))
+        if (retrieval := self.sections.prompt.retrieval) is not None:
+            self.index = ExampleIndex.load(retrieval, folder)
         if self._owns_weights:
             self._adapter = None  # if there was one, it is merged into them
         if beside is not None:

@@ -76,7 +76,8 @@ def without_dropped(encoded: EncodedRows) -> EncodedRows:
         return encoded
     kept = np.flatnonzero(~encoded.dropped)
     ids, roles, fields = (part.take(kept) for part in (encoded.ids, encoded.roles, encoded.fields))
-    return EncodedRows(ids, roles, fields, num_cut=encoded.num_cut[kept], dropped=encoded.dropped[kept])
+    num_cut, left_out, dropped = (part[kept] for part in (encoded.num_cut, encoded.num_left_out, encoded.dropped))
+    return EncodedRows(ids, roles, fields, num_cut=num_cut, num_left_out=left_out, dropped=dropped)
 
 
 def check_separators(
@@ -154,4 +155,4 @@ def _supervised(stream: np.ndarray[Any, Any], size: int) -> EncodedRows:
     roles, fields = np.full(len(stream), ANSWER, np.uint8), np.full(len(stream), -1, np.int8)
     uncut = np.zeros(len(offsets) - 1, np.int64)
     ids, roles_, fields_ = (Ragged(values, offsets) for values in (stream, roles, fields))
-    return EncodedRows(ids, roles_, fields_, num_cut=uncut, dropped=uncut.astype(bool))
+    return EncodedRows(ids, roles_, fields_, num_cut=uncut, num_left_out=uncut, dropped=uncut.astype(bool))

@@ -62,8 +62,9 @@ class PairRows:
             return self._single
         places = self._places(range(len(self)))
         ids, roles, fields = (part.take(places) for part in (self.tokens.ids, self.tokens.roles, self.tokens.fields))
-        num_cut = self.tokens.num_cut[places]
-        return LlmRows(EncodedRows(ids, roles, fields, num_cut=num_cut, dropped=num_cut < 0))
+        num_cut, left_out = self.tokens.num_cut[places], self.tokens.num_left_out[places]
+        kept = EncodedRows(ids, roles, fields, num_cut=num_cut, num_left_out=left_out, dropped=num_cut < 0)
+        return LlmRows(kept)
 
     def prompts(self, rows: Sequence[int] | np.ndarray[Any, Any]) -> list[bytes]:
         """Return the tokens of the prompts of rows, to tell which are the same."""

@@ -13,6 +13,7 @@ from declarlm.adapters.base import Adapter
 from declarlm.backbones import Architecture, Backbone, Glance, Quantization, from_scratch, glance_at, open_backbone
 from declarlm.core import DataError, ModelError
 from declarlm.data.fingerprint import fingerprint
+from declarlm.data.retrieval import ExampleIndex
 from declarlm.data.tables import require_columns
 from declarlm.data.token_store import cached_tokens
 from declarlm.features.base import InputFeature, OutputFeature
@@ -21,17 +22,19 @@ from declarlm.models.base import Model, part
 from declarlm.models.llm_cells import answers_of, most_tokens, rendered, unseen_tokens
 from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, check_separators, pieces, plain_encoder, without_dropped
 from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
+from declarlm.prompts.examples import CONTEXT
 from declarlm.prompts.prompt import compile_prompt
 from declarlm.prompts.segments import Neutral
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from declarlm.core.ragged import Ragged
 
 WEIGHTS = "weights"  # folder of weights that are a model's own
 GOLDEN_ROWS = 2  # rows that a loaded model must score as the saved one did
-ROWS_VERSION = 2  # Raise it when the same table becomes other rows than before.
+ROWS_VERSION = 3  # Raise it when the same table becomes other rows than before.
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Prompted(Model):
         answer_lengths: Tokens of the longest answer of each output in training.
         reserve: Tokens that a prompt which must be cut leaves free for all that is answered.
         least: Tokens that a prompt leaves free which is not cut.
+        index: The training rows that prompts show as examples; None without ``prompt.retrieval``.
     """
 
     backbone: Backbone
@@ -72,6 +76,7 @@ class Prompted(Model):
         self.outputs = [config.build() for config in sections.outputs]
         self.answer_lengths: dict[str, int] = {}
         self.reserve = self.least = 0
+        self.index: ExampleIndex | None = None
         self._golden: list[list[int]] = []
 
     def columns_read(self, table: pd.DataFrame) -> list[str]:
@@ -123,14 +128,21 @@ class Prompted(Model):
         else:
             self.backbone = from_scratch(self.sections.architecture, self._raw_texts(table), seed, folder)
         self._make_encoder(list(map(str, table.columns)))
+        if (retrieval := self.sections.prompt.retrieval) is not None:
+            self.index = ExampleIndex(retrieval, seed, self._queries(table), self._examples(table)).check()
         return self
 
     def zero_shot(self, columns: Sequence[str]) -> Self:
         """Make the encoder for a model that is used as it is, without training rows.
 
         Raises:
-            DataError: If an output must know its labels from somewhere.
+            DataError: If an output must know its labels from somewhere, or the prompt shows training rows.
         """
+        if self.sections.prompt.retrieval is not None:
+            raise DataError(
+                "prompt.retrieval shows rows of the training split: call train first, which changes no weight under "
+                "trainer.type none, or leave it out"
+            )
         self.backbone = open_backbone(str(self.sections.base_model))
         for feature in self.inputs:
             feature.without_rows()
@@ -147,7 +159,7 @@ class Prompted(Model):
         self.inputs, self.outputs = other.inputs, other.outputs
         self.backbone, self.encoder, self._columns = other.backbone, other.encoder, other._columns
         self.answer_lengths, self.reserve, self.least = other.answer_lengths, other.reserve, other.least
-        self._golden = other._golden
+        self._golden, self.index = other._golden, other.index
 
     @property
     def max_length(self) -> int | None:
@@ -181,7 +193,22 @@ class Prompted(Model):
             name: rendered(features[name], table, tokenizer) if name in features else as_texts(table[source]).tolist()
             for name, source in sources.items()
         }
-        return [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)] or [{}] * len(table)
+        rows = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)] or [{}] * len(table)
+        if self.index is None:
+            return rows
+        shown = map(self.encoder.examples, self.index.find(self._queries(table)))
+        return [{**row, CONTEXT: examples} for row, examples in zip(rows, shown, strict=True)]
+
+    def _queries(self, table: pd.DataFrame) -> list[str]:
+        """Return the inputs of each row as the one text by which examples are found."""
+        texts = [rendered(feature, table, self.backbone.tokenizer) for feature in self.inputs]
+        return ["\n".join(row) for row in zip(*texts, strict=True)]
+
+    def _examples(self, table: pd.DataFrame) -> list[str]:
+        """Return each row of the training split as other prompts show it; needs no index."""
+        answers = zip(*(answers_of(output, table, self.backbone.tokenizer) for output in self.outputs), strict=True)
+        rows = zip(self.cells(table), answers, table.index, strict=True)
+        return [self.encoder.example(cells, answer, label) for cells, answer, label in rows]
 
     def encode(self, table: pd.DataFrame) -> LlmRows:
         """Return prompts with their answers; they are made once and then found by their content."""
@@ -217,6 +244,7 @@ class Prompted(Model):
             self.backbone.fingerprint,
             features,
             self.sections.overlong,
+            self.index and self.index.fingerprint,
             *more,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -238,7 +266,12 @@ class Prompted(Model):
             decoder = output.config.decoder
             if getattr(decoder, "score", None) == "prior" and len(table):
                 cells: dict[str, Any] = dict.fromkeys(self.encoder.columns, Neutral(decoder.neutral))
-                encoded = self.encoder.encode([cells], None, row_labels=["without content"], reserve=self.reserve)
+                # With examples, each row has a prompt of its own that only lacks the row: Zhao et al. 2021, section 5.
+                rows = (
+                    [cells] if self.index is None else [{**cells, CONTEXT: row[CONTEXT]} for row in self.cells(table)]
+                )
+                labels = ["without content"] * len(rows)
+                encoded = self.encoder.encode(rows, None, row_labels=labels, reserve=self.reserve)
                 found[output.name] = encoded.ids
         return found
 
@@ -263,7 +296,14 @@ class Prompted(Model):
         cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)
         limit = f"{num_rows} rows are longer than {self.max_length} tokens"
         remarks = [f"{cut} of {limit}; text of their longest column was cut"] if cut else []
+        remarks += self.fewer_examples(store.tokens.num_left_out, num_rows)
         return remarks + ([f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else [])
+
+    def fewer_examples(self, left_out: np.ndarray[Any, Any], num_rows: int) -> list[str]:
+        """Return how many of ``num_rows`` prompts show fewer examples than they should, if some do."""
+        fewer, total = int((left_out > 0).sum()), int(left_out.sum())
+        found = f"{fewer} of {num_rows} prompts show fewer examples, {total} less in all, to fit into {self.max_length}"
+        return [f"{found} tokens"] if fewer else []
 
     def learn_lengths(self, store: LlmRows) -> None:
         self._golden = [store.tokens.ids[row].tolist() for row in range(min(GOLDEN_ROWS, len(store)))]

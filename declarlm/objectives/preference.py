@@ -69,12 +69,13 @@ class Compared(Objective):
         model.learn_lengths(store.single())
 
     def remarks(self, model: Model, store: PairRows, num_rows: int) -> list[str]:
-        limit = cast("Llm", model).max_length
+        llm = cast("Llm", model)
+        limit = llm.max_length
+        fewer = llm.fewer_examples(store.tokens.num_left_out[::2], num_rows)
         long = f"of {num_rows} rows are longer than {limit} tokens"
         remarks = [f"{store.num_cut} {long}; both answers got the same shorter prompt, or lost their end"]
-        return remarks * bool(store.num_cut) + [f"{num_rows - len(store)} {long} and were dropped"] * (
-            len(store) < num_rows
-        )
+        dropped = [f"{num_rows - len(store)} {long} and were dropped"] * (len(store) < num_rows)
+        return remarks * bool(store.num_cut) + fewer + dropped
 
     def workload(self, model: Model, store: PairRows) -> Supervised:
         return Comparison(self, model, store)

@@ -54,8 +54,9 @@ def encode_beside(
             tails.append(tail)
             lost.append(0 if gone else lacking)
     cut = np.array(lost, dtype=np.int64)
-    num_cut, dropped = (np.repeat(values, len(several)) for values in (fitted.num_cut, fitted.dropped))
-    encoded = encoded_rows(prompts, tails, num_cut + cut, dropped)
+    found = (fitted.num_cut, fitted.num_left_out, fitted.dropped)
+    num_cut, left_out, dropped = (np.repeat(values, len(several)) for values in found)
+    encoded = encoded_rows(prompts, tails, num_cut + cut, left_out, dropped)
     encoded.roles.values[encoded.roles.offsets[1:][cut > 0] - 1] = ANSWER  # What was cut has no end to be learned.
     return encoded
 

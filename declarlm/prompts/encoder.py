@@ -11,8 +11,9 @@ from declarlm.core import DataError, ModelError
 from declarlm.prompts.answers import Answers
 from declarlm.prompts.chat import Frame, chat_frame
 from declarlm.prompts.cutting import cut
+from declarlm.prompts.examples import BETWEEN, CONTEXT, Examples
 from declarlm.prompts.prompt import Prompt, compile_prompt
-from declarlm.prompts.rows import EncodedRows, Span, answer_too_long, concatenated, encoded_rows
+from declarlm.prompts.rows import EncodedRows, Span, answer_too_long, concatenated, encoded_rows, refuse_surrogates
 from declarlm.prompts.segments import Segment, cell_text
 from declarlm.prompts.tokenization import Place, Tokenization
 
@@ -29,13 +30,15 @@ class Fitted(NamedTuple):
     Attributes:
         prompts: Their text.
         ids: Their tokens.
-        num_cut: Tokens that each lost, ``int64 (rows,)``.
+        num_cut: Tokens of cells that each lost, ``int64 (rows,)``.
+        num_left_out: Examples that each lost, ``int64 (rows,)``.
         dropped: Whether one could not be made to fit, and is empty, ``bool (rows,)``.
     """
 
     prompts: list[list[Segment]]
     ids: list[list[int]]
     num_cut: np.ndarray[Any, Any]
+    num_left_out: np.ndarray[Any, Any]
     dropped: np.ndarray[Any, Any]
 
 
@@ -79,6 +82,7 @@ class PromptEncoder:
     ) -> None:
         compiled = compile_prompt(prompt, inputs, outputs, text_outputs, columns)
         self._prompt, self._template, self._system = prompt, compiled.template, compiled.system
+        self._example = compiled.example
         self._inputs, self._outputs, self._text_outputs = list(inputs), list(outputs), sorted(text_outputs)
         self.columns = compiled.columns
         self.context_length = context_length
@@ -111,11 +115,11 @@ class PromptEncoder:
         """Return the tokens of rows.
 
         Args:
-            cells: For each row, the cells of at least ``columns``.
+            cells: For each row, the cells of at least ``columns``, and its examples as ``CONTEXT`` with retrieval.
             answers: For each row, the text of each output, in the order of ``outputs``; ``None`` to predict.
             row_labels: Names of the rows in errors.
-            overlong: Rows that are too long lose text of their cells; one that still does not fit is an error, or
-                is dropped ("drop"). "error" refuses every row that is too long.
+            overlong: Rows that are too long lose examples, then text of their cells; one that still does not fit is
+                an error, or is dropped ("drop"). "error" refuses every row that is too long without examples.
             reserve: Tokens to leave free for an answer that is to be predicted, in a prompt that must be cut.
             least: Tokens for an answer that a prompt leaves free if it is not cut; by default also ``reserve``.
 
@@ -131,6 +135,17 @@ class PromptEncoder:
             room = (reserve, reserve if least is None else least)
             blocks.append(self._fitted(cells[block], block_answers, labels[block], overlong, room)[1])
         return concatenated(blocks)
+
+    def example(self, cells: Mapping[str, Any], answers: Sequence[str], label: object) -> str:
+        """Return a row with its answers as an example that other prompts show; needs ``prompt.retrieval``."""
+        if self._example is None:
+            raise TypeError("the prompt shows no examples")
+        shown = {**cells, **dict(zip(self._outputs, answers, strict=True))}
+        return "".join(segment.text for segment in self._example.render(shown, label))
+
+    def examples(self, parts: Sequence[str]) -> Examples:
+        """Return examples as a cell of the prompt, the least alike first."""
+        return Examples(parts, BETWEEN if self._prompt.template is None else "")
 
     def answer_ids(self, field: str, text: str, *, last: bool) -> list[int]:
         """Return the tokens that training rows have where the output named ``field`` is ``text``.
@@ -244,7 +259,7 @@ class PromptEncoder:
         rooms = [(len(tail) or room[0], len(tail) or room[1]) for tail, _ in tails]
         fitted = self.fit(cells, labels, overlong, rooms)
         tails = [([], b"") if gone else tail for tail, gone in zip(tails, fitted.dropped.tolist(), strict=True)]
-        return fitted.prompts, encoded_rows(fitted.ids, tails, fitted.num_cut, fitted.dropped)
+        return fitted.prompts, encoded_rows(fitted.ids, tails, fitted.num_cut, fitted.num_left_out, fitted.dropped)
 
     def tails(self, answers: Sequence[Sequence[str]], labels: Sequence[object]) -> list[tuple[list[int], bytes]]:
         """Return for each row the tokens of its answer with the stop token, and the output of each (255 for none).
@@ -256,7 +271,7 @@ class PromptEncoder:
             return self._answers.encode(answers)
         except TypeError:
             for row, label in zip(answers, labels, strict=True):
-                _refuse_surrogates(dict(zip(self._outputs, row, strict=True)), label)
+                refuse_surrogates(dict(zip(self._outputs, row, strict=True)), label)
             raise
 
     def fit(
@@ -279,12 +294,15 @@ class PromptEncoder:
             ids = self._encode_prompts(prompts)
         except TypeError:
             for row, label in zip(cells, labels, strict=True):
-                _refuse_surrogates({name: cell_text(row[name]) for name in self.columns}, label)
+                refuse_surrogates({name: cell_text(row[name]) for name in self.columns}, label)
             raise
+        dropped, left_out = np.zeros(len(cells), dtype=bool), np.zeros(len(cells), dtype=np.int64)
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
-        dropped = np.zeros(len(cells), dtype=bool)
         if self.context_length is not None:
             rooms = [self.context_length - least for least, _ in free]
+            if self._example is not None:
+                left_out = self._leave_out(prompts, ids, cells, rooms, labels)
+                lengths = np.array([len(row) for row in ids], dtype=np.int64)
             waiting = [index for index, row in enumerate(ids) if len(row) > self.context_length - free[index][1]]
             for index in self._shorten(prompts, ids, waiting, rooms, labels, overlong):
                 dropped[index] = True
@@ -292,7 +310,29 @@ class PromptEncoder:
         self._check_prompts(ids, dropped, labels)
         num_cut = lengths - [len(row) for row in ids]
         num_cut[dropped] = 0
-        return Fitted(prompts, ids, num_cut, dropped)
+        return Fitted(prompts, ids, num_cut, left_out, dropped)
+
+    def _leave_out(
+        self,
+        prompts: list[list[Segment]],
+        ids: list[list[int]],
+        cells: Sequence[Mapping[str, Any]],
+        rooms: Sequence[int],
+        labels: Sequence[object],
+    ) -> np.ndarray[Any, Any]:
+        """Take examples out of prompts and ids, in place, until they fit or have none; return how many of each."""
+        import numpy as np
+
+        left_out = np.zeros(len(cells), dtype=np.int64)
+        shown = {index: row[CONTEXT] for index, row in enumerate(cells) if isinstance(row[CONTEXT], Examples)}
+        while waiting := [index for index, some in shown.items() if some and len(ids[index]) > rooms[index]]:
+            for index in waiting:
+                shown[index] = shown[index].fewer()
+                left_out[index] += 1
+                prompts[index] = self._segments({**cells[index], CONTEXT: shown[index]}, labels[index])
+            for index, row in zip(waiting, self._encode_prompts([prompts[index] for index in waiting]), strict=True):
+                ids[index] = row
+        return left_out
 
     def _shorten(
         self,
@@ -348,15 +388,6 @@ class PromptEncoder:
         for name in self.columns:
             if cells and name not in cells[0]:
                 raise DataError(f"the prompt names it, and the table has only {', '.join(cells[0])}", column=name)
-
-
-def _refuse_surrogates(texts: Mapping[str, str], label: object) -> None:
-    """Raise an error if a text is none: half of a surrogate pair is no character, and no encoding knows it."""
-    for name, text in texts.items():
-        broken = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
-        if broken is not None:
-            message = f"holds the lone surrogate {broken!r}, which is no character; read the file as UTF-8"
-            raise DataError(message, column=name, row=label)
 
 
 def _role(segment: Segment) -> str:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 from declarlm.core import ConfigError, Problem, Section, param
+from declarlm.prompts.examples import CONTEXT, Retrieval
 from declarlm.prompts.templates import (
     Field,
     FormatTemplate,
@@ -40,7 +41,14 @@ class Prompt(Section):
         "Whether the prompt goes through the model's own chat template; auto does so if the model has one.",
         default="auto",
     )
-    system: str | None = param("System message; it may name columns as the template does.", default=None)
+    system: str | None = param(
+        "System message of the model's chat template, before all else where there is none; it may name columns as the"
+        " template does.",
+        default=None,
+    )
+    retrieval: Retrieval | None = param(
+        "Training rows that the prompt shows as solved examples; a template writes them as {context}.", default=None
+    )
 
 
 @dataclass(frozen=True)
@@ -52,17 +60,22 @@ class CompiledPrompt:
         system: Makes the system message.
         answer: Text and output fields, in order.
         syntaxes: How each was read, by path.
-        columns: What the templates read.
+        example: Makes one solved example, from columns and outputs; None without retrieval.
+        outputs: Names of the outputs.
+        columns: What the templates read of a row.
     """
 
     template: Template
     system: Template | None
     answer: Parts
     syntaxes: dict[str, str | None]
+    example: Template | None
+    outputs: Sequence[str]
 
     @property
     def columns(self) -> list[str]:
-        return list(dict.fromkeys([*self.template.columns, *(self.system.columns if self.system else ())]))
+        read = [template.columns for template in (self.template, self.system, self.example) if template is not None]
+        return list(dict.fromkeys(name for names in read for name in names if name not in (CONTEXT, *self.outputs)))
 
 
 def check_prompt(
@@ -99,21 +112,34 @@ def compile_prompt(
     ]
     if problems or compilation.template is None:
         raise ConfigError("config", problems)
-    return CompiledPrompt(compilation.template, compilation.system, compilation.answer, compilation.syntaxes)
+    return CompiledPrompt(
+        compilation.template,
+        compilation.system,
+        compilation.answer,
+        compilation.syntaxes,
+        compilation.example,
+        outputs,
+    )
 
 
 def default_parts(
-    task: str | None, inputs: Sequence[str], outputs: Sequence[str], text_outputs: Collection[str]
+    task: str | None,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    text_outputs: Collection[str],
+    *,
+    examples: bool = False,
 ) -> Parts:
     """Return the prompt used without a template.
 
     One input is written bare, unless there is a task to tell it from; several are written ``name: value``, one per
     line. The task comes first, and a blank line after it. A line ``<output>:`` ends the prompt, so that the model
     sees what is asked; it is left out where a bare text is answered by a text (a continuation), and where several
-    outputs are asked, since the answer then names each.
+    outputs are asked, since the answer then names each. Examples stand before the row, written as it is.
     """
-    named = task is not None or len(inputs) > 1
+    named = task is not None or len(inputs) > 1 or examples
     parts: list[str | Field] = [f"{task}\n\n"] if task is not None else []
+    parts += [Field(CONTEXT)] * examples
     parts += _body(inputs, named)
     if len(outputs) > 1:
         parts.append("\n")
@@ -127,6 +153,12 @@ def _body(inputs: Sequence[str], named: bool) -> list[str | Field]:
     for index, name in enumerate(inputs):
         parts += ["\n"] * (index > 0) + [f"{name}: "] * named + [Field(name)]
     return parts
+
+
+def _default_example(inputs: Sequence[str], outputs: Sequence[str], answer: Parts) -> Parts:
+    """Return an input or output per line, or inputs and then the answer where that has a template."""
+    named = [f"{outputs[0]}: "] if len(outputs) == 1 and answer[:1] == (Field(outputs[0]),) else []
+    return (*_body(inputs, True), "\n", *named, *answer)
 
 
 def _default_answer(outputs: Sequence[str]) -> Parts:
@@ -157,22 +189,26 @@ class _Compilation:
         self._texts = self._reserved()
         self.template: Template | None
         if prompt.template is None:
-            self.template = FormatTemplate(default_parts(prompt.task, inputs, outputs, text_outputs))
+            few = prompt.retrieval is not None
+            self.template = FormatTemplate(default_parts(prompt.task, inputs, outputs, text_outputs, examples=few))
         else:
             self.template = self._template("prompt.template", prompt.template)
         self.system = self._template("prompt.system", prompt.system) if prompt.system is not None else None
         self.answer = _default_answer(outputs) if prompt.answer is None else self._answer(prompt.answer)
+        self.example = self._example(prompt.retrieval) if prompt.retrieval is not None else None
 
     def _reserved(self) -> dict[str, Parts]:
         """Return what ``task`` and Ludwig's names stand for; a feature of the same name comes first."""
         texts: dict[str, Parts] = {"__sample__": tuple(_body(self._inputs, len(self._inputs) > 1))}
         if self._prompt.task is not None:
             texts |= dict.fromkeys(("task", "__task__"), (self._prompt.task,))
+        if self._prompt.retrieval is not None:
+            texts |= dict.fromkeys(("context", CONTEXT), (Field(CONTEXT),))
         return {name: parts for name, parts in texts.items() if name not in self._inputs}
 
     def _template(self, path: str, source: str) -> Template | None:
         try:
-            reserved = {*self._texts, *self._outputs, "__task__", "__context__"}
+            reserved = {*self._texts, *self._outputs, "__task__", CONTEXT}
             plain = path == "prompt.system"
             reading = read(source, self._prompt.syntax, self._known, reserved=reserved, more=self._more, plain=plain)
             self.syntaxes[path] = reading.syntax if reading is not None else None
@@ -187,8 +223,10 @@ class _Compilation:
             return None
 
     def _check_names(self, names: Collection[str]) -> None:
-        if "__context__" in names:
-            raise InvalidTemplateError("{__context__} holds retrieved examples, and there is no prompt.retrieval yet")
+        if CONTEXT in names and self._prompt.retrieval is None:
+            raise InvalidTemplateError(
+                "{__context__} stands for solved examples: write prompt.retrieval: {type: semantic}, or random"
+            )
         if "__task__" in names and self._prompt.task is None:
             raise InvalidTemplateError("{__task__} stands for prompt.task, which is not set")
         leaked = [name for name in self._outputs if name in names]
@@ -197,12 +235,34 @@ class _Compilation:
 
     def _check_use(self, names: Collection[str]) -> None:
         """Refuse a template that says the same for every row, or leaves out the task."""
-        task_names = {"task", "__task__"} & set(self._texts)
-        if not set(names) - task_names:
+        task_names, example_names = ({name, f"__{name}__"} & set(self._texts) for name in ("task", "context"))
+        if not set(names) - task_names - example_names:
             example = self._inputs[0] if self._inputs else "column"
             raise InvalidTemplateError(f"names no column; write {{{example}}} where the cell belongs")
         if task_names and not task_names & set(names):
             raise InvalidTemplateError("does not use prompt.task; write {task} where it belongs, or remove prompt.task")
+        if example_names and not example_names & set(names):
+            name = "context" if "context" in example_names else CONTEXT
+            raise InvalidTemplateError(
+                f"shows no examples; write {{{name}}} where they belong, or remove prompt.retrieval"
+            )
+
+    def _example(self, retrieval: Retrieval) -> Template | None:
+        if retrieval.example is None:
+            return FormatTemplate(_default_example(self._inputs, self._outputs, self.answer))
+        path, known = "prompt.retrieval.example", {*self._known, *self._outputs}
+        try:
+            reading = read(retrieval.example, self._prompt.syntax, known, more=self._more)
+            self.syntaxes[path] = reading.syntax if reading is not None else None
+            if reading is None:
+                return None
+            lacking = [name for name in self._outputs if name not in reading.names]
+            if lacking:
+                raise InvalidTemplateError(f"does not show the output {lacking[0]!r}; write {{{lacking[0]}}}")
+            return compile_template(reading, {})
+        except InvalidTemplateError as problem:
+            self.problems.append(Problem(path, str(problem)))
+            return None
 
     def _answer(self, source: str) -> Parts:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +40,8 @@ class EncodedRows:
         ids: Token ids, int32.
         roles: As in ``Row``, uint8.
         fields: As in ``Row``, int8.
-        num_cut: Tokens that each prompt lost, ``int64 (rows,)``.
+        num_cut: Tokens of cells that each prompt lost, ``int64 (rows,)``.
+        num_left_out: Examples that each prompt lost, ``int64 (rows,)``.
         dropped: Whether a row could not be made to fit, ``bool (rows,)``.
     """
 
@@ -48,6 +49,7 @@ class EncodedRows:
     roles: Ragged
     fields: Ragged
     num_cut: np.ndarray[Any, Any]
+    num_left_out: np.ndarray[Any, Any]
     dropped: np.ndarray[Any, Any]
 
     def __len__(self) -> int:
@@ -76,6 +78,7 @@ def encoded_rows(
     prompts: Sequence[list[int]],
     tails: Sequence[tuple[list[int], bytes]],
     num_cut: np.ndarray[Any, Any],
+    num_left_out: np.ndarray[Any, Any],
     dropped: np.ndarray[Any, Any],
 ) -> EncodedRows:
     """Join prompts with their answers; a tail has the output of each token, and its last token is the stop."""
@@ -95,6 +98,7 @@ def encoded_rows(
         Ragged(np.frombuffer(roles, dtype=np.uint8), offsets),
         Ragged(np.frombuffer(fields, dtype=np.int8), offsets),
         num_cut,
+        num_left_out,
         dropped,
     )
 
@@ -113,6 +117,7 @@ def concatenated(blocks: Sequence[EncodedRows]) -> EncodedRows:
         Ragged(np.concatenate([block.roles.values for block in blocks]), ends),
         Ragged(np.concatenate([block.fields.values for block in blocks]), ends),
         np.concatenate([block.num_cut for block in blocks]),
+        np.concatenate([block.num_left_out for block in blocks]),
         np.concatenate([block.dropped for block in blocks]),
     )
 
@@ -125,3 +130,12 @@ def answer_too_long(length: int, limit: int, *, column: str, row: object) -> Dat
         column=column,
         row=row,
     )
+
+
+def refuse_surrogates(texts: Mapping[str, str], label: object) -> None:
+    """Raise an error if a text is none: half of a surrogate pair is no character, and no encoding knows it."""
+    for name, text in texts.items():
+        broken = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
+        if broken is not None:
+            message = f"holds the lone surrogate {broken!r}, which is no character; read the file as UTF-8"
+            raise DataError(message, column=name, row=label)

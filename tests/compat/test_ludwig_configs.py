@@ -135,6 +135,10 @@ def upgraded(text: str) -> dict:
             {"prompt": {"task": "x"}},
         ),
         (
+            "prompt: {task: x, retrieval: {type: random, index_name: null, model_name: null, k: 0}}",
+            {"prompt": {"task": "x", "retrieval": {"type": "random", "model_name": None, "k": 1}}},
+        ),
+        (
             "input_features: [{name: a, preprocessing: {prompt: {template: null, task: null, retrieval: null}}}]",
             {"input_features": [{"name": "a", "preprocessing": {}}]},
         ),

@@ -29,7 +29,7 @@ from declarlm.core.strict_yaml import parse_yaml
         "adapter: {type: adalora, total_step: 100}",
         "preprocessing: {force_split: true, split: {type: fixed}}",
         "preprocessing: {force_split: 1}",
-        "prompt: {retrieval: {type: random}}",
+        "prompt: {retrieval: {type: random, index_name: mine}}",
         "prompt: {retrieval: {type: null, seed: 3}}",
         "input_features: [{name: a, preprocessing: {prompt: {template: x}}}]",
         "input_features: [{name: a, type: text, preprocessing: {tokenizer: space}}]",

@@ -15,13 +15,14 @@ class Chunk:
     roles: Ragged
     fields: Ragged
     num_cut: np.ndarray
+    num_left_out: np.ndarray
 
 
 def chunk(*rows, cut=0):
     ids = Ragged.from_rows(rows)
     roles = Ragged(np.arange(len(ids.values), dtype="uint8") % 3, ids.offsets)
     fields = Ragged(np.full(len(ids.values), -1, dtype="int8"), ids.offsets)
-    return Chunk(ids, roles, fields, np.full(len(rows), cut))
+    return Chunk(ids, roles, fields, np.full(len(rows), cut), np.full(len(rows), 2 * cut))
 
 
 def test_chunks_come_back_as_one_table(tmp_path):
@@ -30,6 +31,7 @@ def test_chunks_come_back_as_one_table(tmp_path):
     assert [row.tolist() for row in store.roles] == [[0, 1, 2], [0], [], [0, 1]]
     assert store.fields[0].tolist() == [-1, -1, -1]
     assert store.num_cut.tolist() == [0, 0, 4, 4]
+    assert store.num_left_out.tolist() == [0, 0, 8, 8]
     assert isinstance(store.ids.values, np.memmap)
     assert len(store) == 4
 

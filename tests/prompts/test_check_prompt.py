@@ -112,7 +112,24 @@ def test_these_are_fine_without_a_table(prompt: dict[str, Any]) -> None:
         ),
         (
             {"template": "{__context__} {text}"},
-            "prompt.template: {__context__} holds retrieved examples, and there is no prompt.retrieval yet",
+            "prompt.template: {__context__} stands for solved examples: write prompt.retrieval: {type: semantic}, or "
+            "random",
+        ),
+        (
+            {"template": "{text}", "retrieval": {"type": "random"}},
+            "prompt.template: shows no examples; write {context} where they belong, or remove prompt.retrieval",
+        ),
+        (
+            {"template": "{context} {task}", "task": "Do it.", "retrieval": {"type": "random"}},
+            "prompt.template: names no column; write {text} where the cell belongs",
+        ),
+        (
+            {"retrieval": {"type": "random", "example": "{text}"}},
+            "prompt.retrieval.example: does not show the output 'label'; write {label}",
+        ),
+        (
+            {"retrieval": {"type": "random", "example": "{txt} {label}"}},
+            "prompt.retrieval.example: there is no column 'txt' (did you mean 'text'?), choose from: label, text, year",
         ),
         (
             {"template": "{__task__} {text}"},
