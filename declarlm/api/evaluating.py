@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,7 @@ class Predicts(Switches):
         generation: Mapping[str, Any] | None = None,
         group: Alone | None = None,
         adapter: str | None = None,
+        under: Callable[[Model], AbstractContextManager[Model]] = nullcontext,
     ) -> EvaluationResult:
         rows, model = self._rows(table, adapter), self._ready(table)
         settings, together = self._generation(generation), group or Alone()
@@ -135,7 +137,8 @@ class Predicts(Switches):
 
         def judge(name: str, part: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
             chosen, options = self._under(model, name), self._settings_under(model, name, settings)
-            found = self._judge(chosen, part, options, together)
+            with under(chosen) as judged:
+                found = self._judge(judged, part, options, together)
             prefix = f"{name}." if len(rows) > 1 else ""
             metrics.update({f"{prefix}{output}": values for output, values in found.metrics.items()})
             return found.predictions, {}

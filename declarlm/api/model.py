@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from declarlm.api.evaluating import Predicts
+from declarlm.api.comparing import Compares
 from declarlm.api.folds import train_each
 from declarlm.api.result import TrainResult
 from declarlm.api.spreading import Training
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from declarlm.training.workload import Evaluation
 
 
-class DeclarLM(Predicts):
+class DeclarLM(Compares):
     """A model described by a config.
 
     Args:

@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from declarlm.api import Metrics
+    from declarlm.api.comparing import Comparison
 
 
 def say(text: str) -> None:
@@ -56,6 +57,25 @@ def print_metrics(metrics: Metrics) -> None:
         for name in names:
             values = [metrics[split].get(feature, {}).get(name) for split in splits]
             print(f"  {name:<{width - 2}}" + "".join(f"{_figure(value):>13}" for value in values))
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print the metrics of base and tuned model side by side, what was forgotten, and answers of both."""
+    print_metrics(found.metrics)
+    for name, number in found.changed.items():
+        print(f"{name}: {number} of {found.rows} answers differ")
+    if found.forgetting is not None:
+        print(found.forgetting.sentence)
+    for sample in found.dump()["samples"]:
+        print()
+        width = max(map(len, sample))
+        for name, value in sample.items():
+            print(f"  {name:<{width}}  {_shortened(value)}")
+
+
+def _shortened(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _figure(value: float | None) -> str:

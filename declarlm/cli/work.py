@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from declarlm.cli import options
-from declarlm.cli.output import print_json, print_metrics, say
+from declarlm.cli.output import print_comparison, print_json, print_metrics, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +82,13 @@ def evaluate(
     run: options.Run,
     dataset: options.Dataset,
     output: options.Predictions = None,
+    compare: Annotated[
+        Literal["base"] | None, typer.Option("--compare", help="Put the base model beside the tuned one.")
+    ] = None,
+    general: Annotated[
+        str | None, typer.Option("--general", help="With --compare: text on which to measure what was forgotten.")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=0, help="With --compare: answers to show.")] = 5,
     set_: options.SetGeneration = None,
     seed: options.SeedOfDrawing = None,
     device: options.Device = None,
@@ -92,9 +99,18 @@ def evaluate(
     """Measure a model on rows whose answers are known."""
     go_offline(offline)
     _check_output(output, dataset)
+    if general is not None and compare is None:
+        raise typer.BadParameter("is for --compare base", param_hint="--general")
+    if output is not None and compare is not None:
+        raise typer.BadParameter("write predictions without --compare", param_hint="--output")
     generation = _generation(set_)
     model, rows = _opened(run, dataset, device, with_outputs=True)
-    result = model.evaluate(rows, generation=_seeded(model, generation, seed))
+    generation = _seeded(model, generation, seed)
+    if compare is not None:
+        found = model.compare(rows, general=general, samples=samples, generation=generation)
+        print_json(found.dump()) if as_json else print_comparison(found)
+        return
+    result = model.evaluate(rows, generation=generation)
     if as_json:
         print_json({"metrics": result.metrics})
     else:

@@ -285,12 +285,22 @@ class Prompted(Model):
 
         Texts are laid end to end, each closed by the stop token; what is left at the end is a shorter piece.
         """
+        size, texts, name = self._piece(length), self._raw_texts(table), self.inputs[0].name
+        plain = plain_encoder(self.backbone, name)
+        return LlmRows(cached_tokens(self.cache_key(table, size), lambda: pieces(plain, name, texts, size)))
+
+    def pack_texts(self, texts: Sequence[str]) -> LlmRows:
+        """Return any texts as ``pack`` returns those of the text column."""
+        size, plain = self._piece(None), plain_encoder(self.backbone, "text")
+        parts = [size, plain.fingerprint(), self.backbone.fingerprint, list(texts)]
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return LlmRows(cached_tokens(key, lambda: pieces(plain, "text", texts, size)))
+
+    def _piece(self, length: int | None) -> int:
         size = min(filter(None, (length, self.max_length)), default=None)
         if size is None:
             raise ModelError("the base model states no context length; set trainer.sequence_length")
-        texts, name = self._raw_texts(table), self.inputs[0].name
-        plain = plain_encoder(self.backbone, name)
-        return LlmRows(cached_tokens(self.cache_key(table, size), lambda: pieces(plain, name, texts, size)))
+        return size
 
     def overlong(self, store: LlmRows, num_rows: int) -> list[str]:
         cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)

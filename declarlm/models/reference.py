@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from declarlm.backbones import open_backbone
 from declarlm.backbones.find import ADAPTER_FILES, find_folder
+from declarlm.core import ModelError
 from declarlm.core.cache import file_digest
 from declarlm.models.causal import build_causal
 from declarlm.models.llm import ADAPTER
@@ -33,6 +35,27 @@ def reference(model: Llm, *, at_start: bool = False) -> Iterator[CausalModel]:
         yield model.module
     else:
         yield frozen_copy(model)
+
+
+@contextmanager
+def base_of(model: Llm) -> Iterator[Llm]:
+    """Have the base of a trained model read and answer as that does, for the length of the block.
+
+    Raises:
+        ModelError: If there is no base, as where the model was made from scratch.
+    """
+    if model.adapter is not None:
+        with model.without_adapter():
+            yield model
+        return
+    sections = model.sections
+    if sections.base_model is None:
+        raise ModelError("the model was made from scratch, and has no base that it could be compared with")
+    other = copy(model)
+    device = str(model.module.device)
+    network = load_base(open_backbone(sections.base_model), sections.quantization, None, trains=False, device=device)
+    other.module = build_causal(network.to(device)).eval()
+    yield other
 
 
 def frozen_copy(model: Llm) -> CausalModel:
