@@ -77,6 +77,8 @@ def still(module: nn.Module) -> Iterator[None]:
 
 def outputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     """Return the logits of a language model, or the hidden vectors of an encoder, in float32."""
+    if getattr(getattr(module, "config", None), "is_encoder_decoder", False) and "decoder_input_ids" not in inputs:
+        inputs = {**inputs, "decoder_input_ids": inputs["input_ids"]}
     result = module(**inputs)
     values: Tensor = result.logits if hasattr(result, "logits") else result.last_hidden_state
     return values.float()

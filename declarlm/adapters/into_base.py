@@ -11,6 +11,7 @@ from declarlm.adapters.checks import outputs, still
 from declarlm.adapters.merge import merge_adapter
 from declarlm.backbones.sharing import stored_types
 from declarlm.core import ModelError
+from declarlm.core.ragged import BORDER
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,7 +81,7 @@ def merge_into_base(
 
     if not adapter.can_merge:
         raise ModelError(f"an adapter of type {adapter.config.type} adds more than weights hold, and cannot be merged")
-    inputs = [torch.tensor([row]) for row in rows or [range(8)]]
+    inputs = [torch.tensor([[token for token in row if token != BORDER]]) for row in rows or [range(8)]]
     module = adapter.load(load(), folder)
     before = _outputs(module, inputs)
     merged, _ = merge_adapter(module, {"input_ids": inputs[0]}, progressbar=adapter.config.postprocessor.progressbar)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.adapters.base import Adapter
 from declarlm.adapters.named import find_adapter
-from declarlm.adapters.storage import wrap
+from declarlm.adapters.storage import task_type, wrap
 from declarlm.adapters.targets import AUTOMATIC, Targets, find_targets
 from declarlm.core import Problem, param
 
@@ -71,9 +71,8 @@ class LowRankAdapter(Adapter):
 
     def shared_settings(self, module: nn.Module, targets: Targets) -> dict[str, Any]:
         """Return the part of PEFT's config that does not depend on the kind of adapter."""
-        writes = getattr(module, "can_generate", lambda: False)()
         return {
-            "task_type": "CAUSAL_LM" if writes else "FEATURE_EXTRACTION",
+            "task_type": task_type(module),
             "lora_dropout": self.config.dropout,
             "bias": self.config.bias_type,
             "target_modules": targets.target_modules,

@@ -29,6 +29,13 @@ def wrap(module: nn.Module, settings: Any, seed: int) -> nn.Module:
     return wrapped.train(module.training)
 
 
+def task_type(module: Any) -> str:
+    """Return what PEFT calls that which a base does."""
+    if not getattr(module, "can_generate", lambda: False)():
+        return "FEATURE_EXTRACTION"
+    return "SEQ_2_SEQ_LM" if getattr(module.config, "is_encoder_decoder", False) else "CAUSAL_LM"
+
+
 def save_adapter(module: Any, folder: Path) -> None:
     """Write an adapter's settings and weights, the same bytes for the same adapter."""
     from peft import get_peft_model_state_dict

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from declarlm.backbones.find import BASE_FILES, CODE_FILES, find_folder
 from declarlm.backbones.glance import first_length
@@ -16,6 +16,7 @@ from declarlm.backbones.libraries import import_libraries, reason
 from declarlm.backbones.trust import check_base
 from declarlm.core import ModelError
 from declarlm.core.cache import file_digest
+from declarlm.core.ragged import BORDER
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -49,6 +50,8 @@ class Backbone:
         pad_id: Token for unused places. Masks go by position, so it may be a token that has another use.
         pad_source: Why that one.
         stop_ids: Tokens that end an answer, the one that ends a document first; empty for most encoders.
+        between: Of an encoder-decoder, what stands between prompt and answer: the end of what is read, ``BORDER``, and
+            the tokens that an answer starts from; empty otherwise.
         trust_remote_code: Whether the user allowed the code that comes with the model.
     """
 
@@ -61,7 +64,13 @@ class Backbone:
     pad_id: int
     pad_source: str
     stop_ids: tuple[int, ...]
+    between: tuple[int, ...] = ()
     trust_remote_code: bool = False
+
+    @property
+    def reads_apart(self) -> bool:
+        """Whether an encoder reads the prompt and a decoder writes the answer."""
+        return bool(self.between)
 
     @property
     def has_chat_template(self) -> bool:
@@ -132,6 +141,7 @@ def open_backbone(name: str, *, trust_remote_code: bool = False) -> Backbone:
         pad_id=pad_id,
         pad_source=pad_source,
         stop_ids=_stops(tokenizer, config, folder),
+        between=_between(tokenizer, config, folder) if writes_apart(config) else (),
         trust_remote_code=trust_remote_code,
     )
 
@@ -177,12 +187,39 @@ def _named(tokenizer: PreTrainedTokenizerBase, tokens: tuple[str, ...]) -> list[
 
 
 def _stops(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, folder: Path) -> tuple[int, ...]:
-    stops = [*_ids(tokenizer.eos_token_id)]
-    generation = folder / "generation_config.json"
-    if generation.is_file():
-        stops += _ids(json.loads(generation.read_bytes()).get("eos_token_id"))
+    stops = [*_ids(tokenizer.eos_token_id), *_ids(_generation(folder).get("eos_token_id"))]
     stops += [*_ids(getattr(config, "eos_token_id", None)), *_named(tokenizer, _TURN_ENDS)]
     return tuple(dict.fromkeys(id_ for id_ in stops if 0 <= id_ < _vocabulary(config)))
+
+
+def _generation(folder: Path) -> dict[str, Any]:
+    path = folder / "generation_config.json"
+    found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return found
+
+
+def writes_apart(config: PretrainedConfig) -> bool:
+    """Return whether a model of this architecture reads by an encoder and writes by a decoder."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+
+    is_known = config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    return is_known and bool(getattr(config, "is_encoder_decoder", False))
+
+
+def _between(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, folder: Path) -> tuple[int, ...]:
+    """Return what stands between prompt and answer.
+
+    A decoder starts from the token that the files name, or from the padding, as T5 does; then comes the one that they
+    force, or that the tokenizer puts before every text, as BART's does.
+    """
+    generation = _generation(folder)
+
+    def named(key: str) -> list[int]:
+        return _ids(generation.get(key)) or _ids(getattr(config, key, None))
+
+    end = [tokenizer.eos_token_id] if tokenizer("a").input_ids[-1:] == [tokenizer.eos_token_id] else []
+    start = named("decoder_start_token_id") or [_pad(tokenizer, config)[0]]
+    return (*end, BORDER, *start, *(named("forced_bos_token_id") or _ids(_bos(tokenizer))))
 
 
 def _pad(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> tuple[int, str]:

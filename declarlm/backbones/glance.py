@@ -29,10 +29,12 @@ class Glance:
     Attributes:
         folder: Where its files are.
         context_length: Most tokens of a row; ``None`` where the files name no limit.
+        reads_apart: Whether an encoder reads the prompt and a decoder writes the answer.
     """
 
     folder: Path
     context_length: int | None
+    reads_apart: bool = False
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -74,8 +76,9 @@ def glance_at(name: str) -> Glance:
     """
     folder = find_folder(name)
     check_base(folder)
-    lengths = (_context(_object(folder / "config.json")), _tokenizer_limit(folder))
-    return Glance(folder, min(filter(None, lengths), default=None))
+    config = _object(folder / "config.json")
+    lengths = (_context(config), _tokenizer_limit(folder))
+    return Glance(folder, min(filter(None, lengths), default=None), config.get("is_encoder_decoder") is True)
 
 
 def first_length(get: Callable[[str], Any]) -> int | None:

@@ -111,13 +111,15 @@ def _settings(backbone: Backbone, quantization: Quantization | None, precision: 
 
 
 def _causal_class(backbone: Backbone) -> Any:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
     config = backbone.config
+    if backbone.reads_apart:
+        return AutoModelForSeq2SeqLM
     remedy = "use it in model_type: ecd, as an encoder of type auto_transformer, or choose another base_model"
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not backbone.trust_remote_code:
         raise ModelError(f"{backbone.name!r} ({config.model_type}) is not a language model that writes text; {remedy}")

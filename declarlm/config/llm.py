@@ -64,6 +64,7 @@ class LlmConfig(ModelConfig):
             max_length=length if isinstance(length, int) else None,
             overlong=self.preprocessing.overlong,
             cuts_answers=self.objective.cuts_answers,
+            joined_for=self.trainer.type if self.objective.joins else None,
         )
 
     def check(self) -> Rules:

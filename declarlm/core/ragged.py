@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+BORDER = -1  # stands in a row of token ids between what an encoder reads and what a decoder writes
+
 
 @dataclass(frozen=True, eq=False)
 class Ragged:

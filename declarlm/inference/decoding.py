@@ -65,7 +65,8 @@ def decode(
     model: CausalModel,
     prompts: Mapping[int, Sequence[int]],
     limits: Mapping[int, int],
-    head: SharedHead | None,
+    cache: Any,
+    start: int,
     settings: Generation,
     stop_ids: Collection[int],
     constraint: Constraint | None,
@@ -73,13 +74,11 @@ def decode(
     """Return what follows each prompt; a row that has ended leaves the batch at once.
 
     Prompts are padded on the left, so that all rows take their next token at the same place. The padding stands
-    between a shared head and the rest of a prompt; positions skip it.
+    between the first ``start`` tokens, which the cache holds, and the rest of a prompt; positions skip it.
     """
     import torch
 
     active, answers = list(prompts), {row: list[int]() for row in prompts}
-    start = head.length if head else 0
-    cache = head.expand(len(prompts)) if head else model.new_cache()
     width = max(map(len, prompts.values())) - start
     mask = torch.ones(len(prompts), start + width + max(limits.values()), dtype=torch.long)
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -126,15 +125,10 @@ def decode_by_transformers(
     import torch
     from transformers import GenerationConfig
 
-    width, most = max(map(len, prompts.values())), max(limits.values())
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for place, prompt in enumerate(prompts.values()):
-        ids[place, width - len(prompt) :] = torch.tensor(prompt)
-        mask[place, width - len(prompt) :] = 1
+    inputs, width = model.generation_inputs(list(prompts.values()))
     pad = min(stop_ids, default=0) if pad_id is None else pad_id
     config = GenerationConfig(
-        max_new_tokens=most,
+        max_new_tokens=max(limits.values()),
         min_new_tokens=settings.min_new_tokens or None,
         do_sample=settings.samples,
         temperature=settings.temperature if settings.samples else None,
@@ -146,12 +140,12 @@ def decode_by_transformers(
         no_repeat_ngram_size=settings.no_repeat_ngram_size,
         eos_token_id=sorted(stop_ids) or None,
         pad_token_id=pad,
+        decoder_start_token_id=int(inputs["decoder_input_ids"][0, 0]) if model.reads_apart else None,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         output = model.backbone.generate(  # type: ignore[operator]
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
+            **inputs,
             generation_config=config,
             prefix_allowed_tokens_fn=_allowed_after(constraint, width, list(limits.values()), pad),
         )

@@ -99,25 +99,35 @@ def generate(
 
     settings = settings or Generation()
     rows = prompts if isinstance(prompts, Ragged) else Ragged.from_rows(prompts)
-    context = context_length or getattr(model.config, "max_position_embeddings", None)
-    limits = [min(max_new_tokens, context - length) if context else max_new_tokens for length in rows.lengths.tolist()]
+    begun, context = model.begun(rows), context_length or getattr(model.config, "max_position_embeddings", None)
+    lengths: list[int] = begun.lengths.tolist()
+    limits = [max_new_tokens if context is None else min(max_new_tokens, context - length) for length in lengths]
     answers: dict[int, list[int]] = {}
     open_rows = np.flatnonzero((np.array(limits) > 0) & (rows.lengths > 0))
     with evaluating(model):
         head = shared_head(model, rows, open_rows, max_new_tokens)
 
         def run(batch: np.ndarray[Any, Any]) -> None:
-            chosen = open_rows[batch].tolist()
-            # Virtual tokens come before the padding, whose places then count: such rows must not be padded.
-            lengths = {len(rows[index]) for index in chosen} if model.adds_tokens else {0}
-            for length in lengths:
-                some = {index: rows[index].tolist() for index in chosen if length in (0, len(rows[index]))}
+            for some in _alike(model, open_rows[batch].tolist(), lengths):
                 most = {index: limits[index] for index in some}
-                if settings.num_beams == 1 and model.has_plain_cache:
-                    written = decode(model, some, most, head, settings, set(stop_ids), constraint)
+                full = {index: rows[index].tolist() for index in some}
+                if settings.num_beams > 1 or not model.has_plain_cache:
+                    written = decode_by_transformers(model, full, most, settings, set(stop_ids), pad_id, constraint)
                 else:
-                    written = decode_by_transformers(model, some, most, settings, set(stop_ids), pad_id, constraint)
+                    known, start = {index: begun[index].tolist() for index in some}, head.length if head else 0
+                    cache = head.expand(len(some)) if head else model.new_cache(list(full.values()))
+                    written = decode(model, known, most, cache, start, settings, set(stop_ids), constraint)
                 answers.update(written)
 
         in_batches((rows.lengths + limits)[open_rows], model.device, run, token_budget)
     return [answers.get(index, []) for index in range(len(limits))]
+
+
+def _alike(model: CausalModel, rows: Sequence[int], lengths: Sequence[int]) -> Iterable[list[int]]:
+    """Return rows in groups that may be padded to one another.
+
+    Virtual tokens come before the padding, whose places then count, as they do where a decoder counts places itself.
+    """
+    if not (model.adds_tokens or model.reads_apart):
+        return [list(rows)]
+    return [[row for row in rows if lengths[row] == length] for length in sorted({lengths[row] for row in rows})]

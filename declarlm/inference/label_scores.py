@@ -134,13 +134,20 @@ def _sum_paths(model: CausalModel, tree: LabelTree, states: Tensor) -> np.ndarra
 def _score_apart(
     model: CausalModel, rows: Ragged, labels: Sequence[Sequence[int]], token_budget: int | None
 ) -> np.ndarray[Any, Any]:
-    """Return the same by one full pass for each prompt with each label, for models that cannot branch."""
+    """Return the same by one full pass for each prompt with each label, for models that cannot branch.
+
+    Where an encoder reads the prompts, all labels of a row are in one batch, and it reads each prompt once.
+    """
     import numpy as np
 
     scores = np.zeros(len(rows) * len(labels), dtype=np.float32)
-    lengths = np.add.outer(rows.lengths, [len(label) for label in labels]).ravel()
+    sizes = np.array([len(label) for label in labels])
+    together = len(labels) if model.reads_apart else 1  # pairs that are in one batch
+    lengths = np.add.outer(rows.lengths, sizes)
+    lengths = lengths.sum(1) if model.reads_apart else lengths.ravel()
 
-    def run(batch: np.ndarray[Any, Any]) -> None:
+    def run(chosen: np.ndarray[Any, Any]) -> None:
+        batch = np.add.outer(chosen * together, np.arange(together)).ravel()
         pairs = [(rows[pair // len(labels)], labels[pair % len(labels)]) for pair in batch]
         ids = Ragged.from_rows([[*row, *label] for row, label in pairs])
         asked = Ragged.from_rows([[0] * len(row) + [1] * len(label) for row, label in pairs])

@@ -82,7 +82,7 @@ class CausalHead:
 
         hook = self._head.register_forward_pre_hook(take)
         try:
-            self._module(**inputs)
+            self._module(**self._arguments(inputs))
         finally:
             hook.remove()
         return seen[0][:, -1:] if last else seen[0][:, -inputs["input_ids"].shape[1] :]
@@ -120,6 +120,10 @@ class CausalHead:
         apart = [torch.linalg.vector_norm(rows.float() - own, dim=1) for rows in torch.split(weight, _TWIN_ROWS)]
         return int((torch.cat(apart) <= _TWIN_DISTANCE * own.norm() + 1e-6).sum()) - 1
 
+    def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return what the model takes."""
+        return inputs
+
     def _log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return -functional.cross_entropy(self.logits(hidden), targets, reduction="none")
 
@@ -140,7 +144,8 @@ class CausalHead:
         hook = self._head.register_forward_hook(lambda *_: probes[None, :, None].repeat(1, 1, vocab_size))
         try:
             with torch.no_grad():
-                final = self._causal(input_ids=ids, use_cache=False).logits[0].float()
+                known = self._arguments({"input_ids": ids, "use_cache": False})
+                final = self._causal(**known).logits[0].float()
         finally:
             hook.remove()
         values = final[:, 0].tolist()

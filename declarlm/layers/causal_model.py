@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,16 +31,22 @@ class CausalModel(nn.Module):
         adds_tokens: Whether an adapter puts virtual tokens before the input.
         takes_positions: Whether the decoder is told the position of each token.
         runs_alike: Whether training goes through the layers once for each batch, whatever its rows are.
+        reads_apart: Whether an encoder reads the prompts.
     """
+
+    reads_apart: ClassVar[bool] = False
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = CausalHead(backbone)
+        self.head = self._make_head(backbone)
         self.adds_tokens = adds_tokens(backbone)
         self.takes_positions = "position_ids" in inspect.signature(causal_part(backbone).forward).parameters
         self.runs_alike = False
         self._measured: dict[str, bool] = {}
+
+    def _make_head(self, backbone: nn.Module) -> CausalHead:
+        return CausalHead(backbone)
 
     def forward(self, batch: CausalBatch) -> Tensor:
         """Return the log-probability of each supervised token, float32 ``(supervised,)``."""
@@ -83,9 +89,23 @@ class CausalModel(nn.Module):
         takes = "past_key_values" in inspect.signature(causal.forward).parameters
         return takes and not self.adds_tokens and causal._supports_default_dynamic_cache()
 
-    def new_cache(self) -> DynamicCache:
-        """Return an empty store of keys and values."""
+    def new_cache(self, rows: Sequence[Any] = ()) -> Any:
+        """Return an empty store of keys and values, for rows of which no token is known yet."""
         return DynamicCache(config=self.config)
+
+    def begun(self, rows: Ragged) -> Ragged:
+        """Return what the decoder continues of each row: all of it."""
+        return rows
+
+    def generation_inputs(self, rows: Sequence[Sequence[int]]) -> tuple[dict[str, Tensor], int]:
+        """Return rows as transformers' own loop takes them, padded on the left, and their width."""
+        width = max(map(len, rows))
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for place, row in enumerate(rows):
+            ids[place, width - len(row) :] = torch.tensor(row)
+            mask[place, width - len(row) :] = 1
+        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}, width
 
     @property
     def recomputes(self) -> bool:

@@ -19,14 +19,20 @@ _LEAST_SAVED_ON_CPU, _LEAST_SAVED_ON_GPU = 96, 4096
 
 
 def build_causal(backbone: nn.Module) -> CausalModel:
-    """Wrap a Hugging Face decoder, with its adapter attached, for training and scoring.
+    """Wrap a Hugging Face decoder or encoder-decoder, with its adapter attached, for training and scoring.
 
     Raises:
         ModelError: If the model has no output head, or does something unknown to its logits.
     """
+    from declarlm.layers.causal_head import causal_part
     from declarlm.layers.causal_model import CausalModel
+    from declarlm.layers.seq2seq_model import Seq2SeqModel
 
-    return CausalModel(backbone)
+    return (
+        Seq2SeqModel(backbone)
+        if getattr(causal_part(backbone).config, "is_encoder_decoder", False)
+        else CausalModel(backbone)
+    )
 
 
 def count_supervised(roles: Ragged) -> np.ndarray[Any, Any]:

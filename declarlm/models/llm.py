@@ -36,7 +36,7 @@ ADAPTER, PROMPT, GOLDEN, MERGED = "adapter", "prompt.json", "golden.json", "merg
 
 
 class Llm(Prompted):
-    """A decoder-only language model that reads a row as a prompt and writes the outputs as an answer.
+    """A language model that reads a row as a prompt and writes the outputs as an answer.
 
     Attributes:
         module: The network, a ``CausalModel``.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from declarlm.core import DataError
 from declarlm.core.ragged import Ragged
 from declarlm.features.cells import cell_text
 from declarlm.models.causal import count_supervised
-from declarlm.prompts import ANSWER, EncodedRows, Prompt, PromptEncoder
+from declarlm.prompts import ANSWER, PROMPT, EncodedRows, Prompt, PromptEncoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,6 +79,26 @@ def without_dropped(encoded: EncodedRows) -> EncodedRows:
     ids, roles, fields = (part.take(kept) for part in (encoded.ids, encoded.roles, encoded.fields))
     num_cut, left_out, dropped = (part[kept] for part in (encoded.num_cut, encoded.num_left_out, encoded.dropped))
     return EncodedRows(ids, roles, fields, num_cut=num_cut, num_left_out=left_out, dropped=dropped)
+
+
+def with_border(encoded: EncodedRows, between: Sequence[int]) -> EncodedRows:
+    """Return the rows with tokens ``between`` prompt and answer, which are not learned; empty rows stay empty."""
+    import numpy as np
+
+    if not between:
+        return encoded
+    ids, roles, fields = encoded.ids, encoded.roles, encoded.fields
+    prompt = np.concatenate([[0], np.cumsum(roles.values == PROMPT)])[ids.offsets]
+    present = ids.lengths > 0
+    places = np.repeat((ids.offsets[:-1] + np.diff(prompt))[present], len(between))
+    offsets = ids.offsets + np.concatenate([[0], np.cumsum(present)]) * len(between)
+
+    def inserted(part: Ragged, values: Sequence[int]) -> Ragged:
+        return Ragged(np.insert(part.values, places, np.tile(values, int(present.sum()))), offsets)
+
+    size = len(between)
+    ids, roles, fields = inserted(ids, between), inserted(roles, [PROMPT] * size), inserted(fields, [-1] * size)
+    return replace(encoded, ids=ids, roles=roles, fields=fields)
 
 
 def check_separators(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from declarlm.adapters.base import Adapter
 from declarlm.backbones import Architecture, Backbone, Glance, Quantization, from_scratch, glance_at, open_backbone
-from declarlm.core import DataError, ModelError
+from declarlm.core import ConfigError, DataError, ModelError, Problem
 from declarlm.data.fingerprint import fingerprint
 from declarlm.data.retrieval import ExampleIndex
 from declarlm.data.tables import require_columns
@@ -20,7 +20,15 @@ from declarlm.features.base import InputFeature, OutputFeature
 from declarlm.features.cells import as_texts
 from declarlm.models.base import Model, part
 from declarlm.models.llm_cells import answers_of, most_tokens, rendered, unseen_tokens
-from declarlm.models.llm_rows import CHUNK_ROWS, LlmRows, check_separators, pieces, plain_encoder, without_dropped
+from declarlm.models.llm_rows import (
+    CHUNK_ROWS,
+    LlmRows,
+    check_separators,
+    pieces,
+    plain_encoder,
+    with_border,
+    without_dropped,
+)
 from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
 from declarlm.prompts.examples import CONTEXT
 from declarlm.prompts.prompt import compile_prompt
@@ -39,7 +47,11 @@ ROWS_VERSION = 3  # Raise it when the same table becomes other rows than before.
 
 @dataclass(frozen=True)
 class LlmSections:
-    """The sections of a config that describe a language model."""
+    """The sections of a config that describe a language model.
+
+    Attributes:
+        joined_for: The objective that needs prompt and answer as one text, None if none does.
+    """
 
     inputs: Sequence[InputFeature.Config]
     outputs: Sequence[OutputFeature.Config]
@@ -51,6 +63,7 @@ class LlmSections:
     max_length: int | None = None
     overlong: Literal["cut", "error", "drop"] = "cut"
     cuts_answers: bool = False
+    joined_for: str | None = None
 
 
 class Prompted(Model):
@@ -103,10 +116,14 @@ class Prompted(Model):
                 feature.fit(train[feature.config.source])
 
     def learn(self, train: pd.DataFrame, *held_out: pd.DataFrame) -> None:
+        name, joined_for = self.sections.base_model, self.sections.joined_for
+        base = glance_at(name) if name is not None else None
+        if base is not None and base.reads_apart and joined_for is not None:
+            problem = f"{joined_for!r} is not for {name!r}, whose encoder reads the prompt; write finetune, or choose "
+            raise ConfigError("config", [Problem("trainer.type", f"{problem}a base_model that is a decoder alone")])
         super().learn(train, *held_out)
         whole = not self.sections.cuts_answers or self.sections.overlong == "error"
-        if self.sections.base_model is not None and whole:
-            base = glance_at(self.sections.base_model)
+        if base is not None and whole:
             for table in (train, *held_out):
                 self._check_answers(table, base)
 
@@ -149,7 +166,7 @@ class Prompted(Model):
         for output in self.outputs:
             output.without_rows()
         self._make_encoder(columns)
-        wanted = self._room(0, unseen_tokens)
+        wanted = 0 if self.backbone.reads_apart else self._room(0, unseen_tokens)
         self.reserve = wanted if self.max_length is None else min(wanted, self.max_length // 2)
         self.least = self.reserve
         return self
@@ -163,8 +180,9 @@ class Prompted(Model):
 
     @property
     def max_length(self) -> int | None:
-        """Most tokens of a row, ``None`` without a limit."""
-        return min(filter(None, (self.sections.max_length, self.backbone.context_length)), default=None)
+        """Most tokens of a row, or of prompt and answer each where an encoder reads; ``None`` without a limit."""
+        most = min(filter(None, (self.sections.max_length, self.backbone.context_length)), default=None)
+        return most if most is None else most - len(self.backbone.between)
 
     def _make_encoder(self, columns: Sequence[str]) -> None:
         self._columns = list(columns)
@@ -178,6 +196,7 @@ class Prompted(Model):
             bos_id=self.backbone.bos_id,
             columns=columns,
             text_outputs=[feature.name for feature in self.outputs if feature.config.type == "text"],
+            apart=self.backbone.reads_apart,
         )
 
     def cells(self, table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -228,7 +247,7 @@ class Prompted(Model):
         overlong = self.sections.overlong
         encoded = self.encoder.encode(self.cells(table), rows, row_labels=list(table.index), overlong=overlong)
         check_separators(encoded, self.encoder.literals, self.outputs, table)
-        return without_dropped(encoded)
+        return with_border(without_dropped(encoded), self.backbone.between)
 
     def cache_key(self, table: pd.DataFrame, *more: Any) -> str:
         """Return a hash of all that the tokens of a table depend on, and of ``more``."""
@@ -251,9 +270,10 @@ class Prompted(Model):
 
     def prompts(self, table: pd.DataFrame) -> EncodedRows:
         """Return the rows of ``table`` without answers, with room left for them."""
-        return self.encoder.encode(
+        encoded = self.encoder.encode(
             self.cells(table), None, row_labels=list(table.index), reserve=self.reserve, least=self.least
         )
+        return with_border(encoded, self.backbone.between)
 
     def blanks(self, table: pd.DataFrame) -> dict[str, Ragged]:
         """Return, for each output that is scored against it, the prompt with neutral text for every cell.
@@ -272,7 +292,7 @@ class Prompted(Model):
                 )
                 labels = ["without content"] * len(rows)
                 encoded = self.encoder.encode(rows, None, row_labels=labels, reserve=self.reserve)
-                found[output.name] = encoded.ids
+                found[output.name] = with_border(encoded, self.backbone.between).ids
         return found
 
     def _raw_texts(self, table: pd.DataFrame) -> list[str]:
@@ -322,7 +342,8 @@ class Prompted(Model):
             output.name: max(store.longest_answer(field), before.get(output.name, 0))
             for field, output in enumerate(self.outputs)
         }
-        self.reserve, self.least = store.room(self._room(0, lambda _: 0), self.max_length)
+        apart, labels = self.backbone.reads_apart, self._room(0, lambda _: 0)
+        self.reserve, self.least = (0, 0) if apart else store.room(labels, self.max_length)
 
     def states(self) -> dict[str, Any]:
         lengths = {"answers": self.answer_lengths, "reserve": self.reserve, "least": self.least}

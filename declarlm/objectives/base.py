@@ -28,6 +28,7 @@ class Objective:
         trains: Whether weights change.
         model_types: Kinds of model that can learn it.
         needs_outputs: Whether the config must name output features.
+        joins: Whether prompt and answer must be one text to the model, as they are to one without an encoder.
         cuts_answers: Whether an answer that is too long is cut where ``preprocessing.overlong`` says cut.
         full_rate: Learning rate that suits all weights of a pretrained language model.
         adapter_share: Share of an adapter's own learning rate that suits it.
@@ -37,6 +38,7 @@ class Objective:
     trains: ClassVar[bool] = True
     model_types: ClassVar[frozenset[str]] = frozenset({"llm"})
     needs_outputs: ClassVar[bool] = True
+    joins: ClassVar[bool] = False
     cuts_answers: ClassVar[bool] = False
     full_rate: ClassVar[float] = 2e-5
     adapter_share: ClassVar[float] = 1.0

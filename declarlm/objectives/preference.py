@@ -35,6 +35,7 @@ class Compared(Objective):
     """
 
     cuts_answers = True
+    joins = True
     refers: ClassVar[bool] = True
 
     class Config(Objective.Config):

@@ -22,6 +22,7 @@ class Pretrain(Objective):
     """
 
     needs_outputs = False
+    joins = True
     full_rate = 1e-3
 
     class Config(Objective.Config):

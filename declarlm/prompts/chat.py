@@ -7,7 +7,7 @@ Cells are written into the gaps later: the template never sees them, so they can
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -19,6 +19,7 @@ from declarlm.prompts.segments import Segment, strip
 
 if TYPE_CHECKING:
     from declarlm.prompts.sandbox import Sandbox
+    from declarlm.prompts.tokenization import Tokenization
 
 REMEDY = "set prompt.chat: false"
 # Characters that a template might escape or trim; none of them means anything to a chat template.
@@ -149,3 +150,21 @@ def _sandbox() -> Sandbox:
     sandbox = Sandbox(keep_trailing_newline=False)
     sandbox.globals |= {"raise_exception": raise_exception, "strftime_now": _FIXED_DATE.strftime}
     return sandbox
+
+
+def find_stop(frame: Frame | None, tokenization: Tokenization, eos_id: int | None, stop_ids: Collection[int]) -> int:
+    """Return the token that ends a turn of the chat, or a text.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    if frame is not None:
+        after = tokenization.place([Segment(frame.turn_end)])
+        first = next((segment for segment in after if segment.text.strip()), None)
+        if first is not None and first.token is not None:
+            return first.token
+    if eos_id is not None and (eos_id in stop_ids or not stop_ids):
+        return int(eos_id)
+    if not stop_ids:
+        raise ModelError("the tokenizer has no token that ends a text; set its eos_token")
+    return min(stop_ids)

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from declarlm.core import DataError, ModelError
 from declarlm.prompts.answers import Answers
-from declarlm.prompts.chat import Frame, chat_frame
+from declarlm.prompts.chat import Frame, chat_frame, find_stop
 from declarlm.prompts.cutting import cut
 from declarlm.prompts.examples import BETWEEN, CONTEXT, Examples
 from declarlm.prompts.prompt import Prompt, compile_prompt
-from declarlm.prompts.rows import EncodedRows, Span, answer_too_long, concatenated, encoded_rows, refuse_surrogates
+from declarlm.prompts.rows import (
+    EncodedRows,
+    Span,
+    answer_too_long,
+    concatenated,
+    encoded_rows,
+    refuse_empty,
+    refuse_surrogates,
+)
 from declarlm.prompts.segments import Segment, cell_text
 from declarlm.prompts.tokenization import Place, Tokenization
 
@@ -55,6 +63,8 @@ class PromptEncoder:
         bos_id: Token that every row starts with, ``None`` for none; a chat template brings its own.
         columns: Columns of the table, ``None`` if they are not known.
         text_outputs: The outputs that are free text, which need no cue.
+        apart: Whether an encoder reads the prompt, so that an answer is a text of its own, and each may have
+            ``context_length`` tokens.
 
     Attributes:
         columns: Names that the templates read: features, or other columns.
@@ -79,6 +89,7 @@ class PromptEncoder:
         bos_id: int | None,
         columns: Collection[str] | None,
         text_outputs: Collection[str] = (),
+        apart: bool = False,
     ) -> None:
         compiled = compile_prompt(prompt, inputs, outputs, text_outputs, columns)
         self._prompt, self._template, self._system = prompt, compiled.template, compiled.system
@@ -93,10 +104,11 @@ class PromptEncoder:
             "context_length": context_length,
             "stop_ids": sorted(stop_ids),
             "bos_id": bos_id,
-        }
+        } | ({"apart": True} if apart else {})
+        self._apart = apart
         self._syntaxes = compiled.syntaxes
         self._bos = [bos_id] if bos_id is not None and self._frame is None else []
-        self.stop_id = self._find_stop(stop_ids)
+        self.stop_id = find_stop(self._frame, self._tokenization, tokenizer.eos_token_id, stop_ids)
         self.stop_ids = tuple(sorted({*stop_ids, self.stop_id}))
         lead, place = self._border()
         self._answers = Answers(compiled.answer, lead, place, self.stop_id, self._tokenization)
@@ -205,25 +217,13 @@ class PromptEncoder:
             return None
         return chat_frame(self._tokenizer, system=self._system is not None)
 
-    def _find_stop(self, stop_ids: Collection[int]) -> int:
-        """Return the token that ends a turn of the chat, or a text."""
-        if self._frame is not None:
-            after = self._tokenization.place([Segment(self._frame.turn_end)])
-            first = next((segment for segment in after if segment.text.strip()), None)
-            if first is not None and first.token is not None:
-                return first.token
-        eos_id = self._tokenizer.eos_token_id
-        if eos_id is not None and (eos_id in stop_ids or not stop_ids):
-            return int(eos_id)
-        if not stop_ids:
-            raise ModelError("the tokenizer has no token that ends a text; set its eos_token")
-        return min(stop_ids)
-
     def _border(self) -> tuple[str, Place]:
         """Return the white space between prompt and answer, and where the answer stands.
 
         Both are the same for all rows, so that a label has the same tokens in each.
         """
+        if self._apart:
+            return "", Place.START
         ending = self._template.ending if self._frame is None else self._frame.ending
         placed = [part for part in self._tokenization.place([Segment(ending)]) if part.text]
         after_token = bool(placed) and placed[-1].token is not None
@@ -256,10 +256,17 @@ class PromptEncoder:
     ) -> tuple[list[list[Segment]], EncodedRows]:
         """Return the prompts as they fit, and the encoded rows; ``room`` is ``reserve`` and ``least``."""
         tails = self.tails(answers, labels) if answers is not None else [([], b"")] * len(cells)
-        rooms = [(len(tail) or room[0], len(tail) or room[1]) for tail, _ in tails]
+        rooms = [self._free(len(tail), room) for tail, _ in tails]
         fitted = self.fit(cells, labels, overlong, rooms)
         tails = [([], b"") if gone else tail for tail, gone in zip(tails, fitted.dropped.tolist(), strict=True)]
         return fitted.prompts, encoded_rows(fitted.ids, tails, fitted.num_cut, fitted.num_left_out, fitted.dropped)
+
+    def _free(self, length: int, room: tuple[int, int]) -> tuple[int, int]:
+        """Return the tokens that a prompt leaves free for an answer of ``length`` tokens, or for an unknown one."""
+        if self._apart:  # unless no prompt could make the answer fit
+            taken = length if length > (self.context_length or length) else 0
+            return taken, taken
+        return length or room[0], length or room[1]
 
     def tails(self, answers: Sequence[Sequence[str]], labels: Sequence[object]) -> list[tuple[list[int], bytes]]:
         """Return for each row the tokens of its answer with the stop token, and the output of each (255 for none).
@@ -307,7 +314,8 @@ class PromptEncoder:
             for index in self._shorten(prompts, ids, waiting, rooms, labels, overlong):
                 dropped[index] = True
                 prompts[index], ids[index] = [], []
-        self._check_prompts(ids, dropped, labels)
+        if self._outputs:  # raw text needs no prompt
+            refuse_empty(ids, dropped, labels)
         num_cut = lengths - [len(row) for row in ids]
         num_cut[dropped] = 0
         return Fitted(prompts, ids, num_cut, left_out, dropped)
@@ -362,16 +370,6 @@ class PromptEncoder:
                 ids[index] = row
             waiting = [index for index in cut_rows if len(ids[index]) > rooms[index]]
         return hopeless
-
-    def _check_prompts(self, ids: list[list[int]], dropped: np.ndarray[Any, Any], labels: Sequence[object]) -> None:
-        """Refuse a prompt without tokens, from which nothing can be predicted; raw text needs no prompt."""
-        for row, is_dropped, label in zip(ids, dropped.tolist(), labels, strict=True):
-            if self._outputs and not row and not is_dropped:
-                raise DataError(
-                    "the prompt is empty, and the base model has no token that begins a text; write some text of your "
-                    "own into prompt.template, or leave the row out",
-                    row=label,
-                )
 
     def _too_long(self, label: object, length: int, room: int, part: str) -> DataError:
         limit = self.context_length or 0

@@ -139,3 +139,14 @@ def refuse_surrogates(texts: Mapping[str, str], label: object) -> None:
         if broken is not None:
             message = f"holds the lone surrogate {broken!r}, which is no character; read the file as UTF-8"
             raise DataError(message, column=name, row=label)
+
+
+def refuse_empty(ids: Sequence[list[int]], dropped: np.ndarray[Any, Any], labels: Sequence[object]) -> None:
+    """Refuse a prompt without tokens, from which nothing can be predicted, unless its row is ``dropped``."""
+    for row, is_dropped, label in zip(ids, dropped.tolist(), labels, strict=True):
+        if not row and not is_dropped:
+            raise DataError(
+                "the prompt is empty, and the base model has no token that begins a text; write some text of your "
+                "own into prompt.template, or leave the row out",
+                row=label,
+            )
