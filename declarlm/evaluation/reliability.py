@@ -14,7 +14,7 @@ _STYLE = (
     "figure{display:inline-block;margin:0 1rem 1rem 0}figcaption{text-align:center}"
     "svg{width:320px;height:auto;display:block}text{font-size:11px;fill:#51606e}"
     ".grid{stroke:#e3e8ec}.ideal{stroke:#51606e;stroke-dasharray:4 3}"
-    ".right{fill:#2b6cb0}.gap{fill:#e07a3f;fill-opacity:.45}"
+    ".right{fill:#2b6cb0}.over{fill:#efb898}.under{fill:#9cc4e8}"
 )
 
 
@@ -26,9 +26,10 @@ def page(tuned: Sequence[Tuned]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>Reliability</title>'
         f"<style>{_STYLE}</style></head><body><h1>How far probabilities can be believed</h1>"
-        "<p>Validation rows in bins by the probability of their most probable label. The blue bar is the share of "
-        "rows in which that label is right, orange what lies between it and the mean probability; on the dashed line "
-        f"both are the same.</p>{''.join(parts)}</body></html>\n"
+        "<p>Validation rows in bins by the probability of their most probable label. Blue, its light end included, is "
+        "the share of rows in which that label is right; orange on top is what their mean probability promised beyond "
+        "that, the light end what it promised too little. On the dashed line both are the same."
+        f"</p>{''.join(parts)}</body></html>\n"
     )
 
 
@@ -66,11 +67,12 @@ def diagram(bins: Sequence[Bin], title: str) -> str:
             continue
         x, width = across(one.lower) + 1, across(one.upper) - across(one.lower) - 2
         low, high = sorted((one.accuracy, one.confidence))
+        gap = "over" if one.confidence > one.accuracy else "under"
         told = (
             f"<title>{one.rows} rows, probability {one.lower:.2f} to {one.upper:.2f}\n"
             f"mean probability {one.confidence:.3f}, right {one.accuracy:.3f}</title>"
         )
-        for kind, top, base in (("right", one.accuracy, 0.0), ("gap", high, low)):
+        for kind, top, base in (("right", one.accuracy, 0.0), (gap, high, low)):
             height = max(down(base) - down(top), 0.5)
             place = f'x="{x:.1f}" y="{down(top):.1f}" width="{width:.1f}" height="{height:.1f}"'
             marks.append(f'<rect class="{kind}" {place}>{told}</rect>')

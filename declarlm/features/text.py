@@ -12,10 +12,12 @@ from declarlm.decoders.base import Decoder, decoders
 from declarlm.encoders.base import Encoder, encoders
 from declarlm.features.base import InputFeature, OutputFeature, Raw, input_features, output_features
 from declarlm.features.cells import as_texts
+from declarlm.features.lists import as_lists
 from declarlm.features.words import Spans, word_spans
 from declarlm.losses.base import Loss, losses
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from declarlm.metrics import Prediction
@@ -130,7 +132,16 @@ class TextOutputPreprocessing(Section):
     missing_value_strategy: Literal["error", "drop_row", "fill_with_const", "bfill", "ffill"] = param(
         "What is done about a row without an answer.", default="error"
     )
-    fill_value: str = param("Answer of a row without one under fill_with_const.", default="")
+    fill_value: str = param(
+        "Answer of a row without one under fill_with_const, such as `cannot find answer`; token_f1 gives nothing for"
+        " its words alone.",
+        default="",
+    )
+    alternatives: bool = param(
+        "Whether a cell is a list of right answers: the first is learned, metrics take the best of them, and an empty"
+        " list is a missing cell.",
+        default=False,
+    )
     max_sequence_length: int | None = param(
         "Tokens that an answer may have, in training and when it is written; null lets the model stop by itself.",
         default=None,
@@ -167,17 +178,30 @@ class TextOutput(OutputFeature):
         return self
 
     def without_rows(self) -> Self:
-        self.state = self.State()
+        self.state = self.State(fill=self.config.preprocessing.fill_value)
         return self
 
+    def keep(self, column: pd.Series) -> np.ndarray[Any, Any]:
+        return super().keep(self.read(column))
+
     def read(self, column: pd.Series) -> pd.Series:
-        return as_texts(column)
+        if not self.config.preprocessing.alternatives:
+            return as_texts(column)
+        return self._alternatives(column).map(lambda texts: texts[0] if texts else None)
 
     def answers(self, column: pd.Series) -> list[str]:
         return list(self.fill(self.read(column)))
 
-    def truth(self, column: pd.Series) -> list[str]:
-        return self.answers(column)
+    def truth(self, column: pd.Series) -> list[Any]:
+        """Return the right answer of each row, or a list of right ones with ``preprocessing.alternatives``."""
+        answers = self.answers(column)
+        if not self.config.preprocessing.alternatives:
+            return answers
+        several = self._alternatives(column).tolist()
+        return [texts or [answer] for texts, answer in zip(several, answers, strict=True)]
+
+    def _alternatives(self, column: pd.Series) -> pd.Series:
+        return as_lists(column, cut=lambda text: [text] if text else [])
 
     def columns(self, raw: Raw) -> dict[str, list[Any]]:
         texts = list(raw.texts or [])
@@ -186,7 +210,8 @@ class TextOutput(OutputFeature):
     def metric_prediction(self, raw: Raw) -> Prediction:
         from declarlm.metrics import Prediction
 
-        return Prediction(values=self._values(raw.texts or []))
+        filled = self.config.preprocessing.missing_value_strategy == "fill_with_const"
+        return Prediction(values=self._values(raw.texts or []), no_answer=self.state.fill if filled else None)
 
     def _values(self, texts: list[str]) -> list[str]:
         extractor: Any = self.make_decoder("llm")

@@ -42,12 +42,14 @@ class Prediction:
         probabilities: Share of each label, ``float (rows, labels)``, None if the model gives none.
         labels: Label of each column of ``probabilities``; of a binary output, false and true in this order.
         uncalibrated: ``probabilities`` as the model gave them, None if they were not calibrated.
+        no_answer: Text that says that there is no answer, None if no text does.
     """
 
     values: Sequence[Any]
     probabilities: np.ndarray[Any, Any] | None = None
     labels: Sequence[str] = ()
     uncalibrated: np.ndarray[Any, Any] | None = None
+    no_answer: str | None = None
 
 
 class Metric:

@@ -17,13 +17,25 @@ _WORDS = re.compile(r"\w+")
 
 
 class TextMetric(Metric):
-    """The mean over rows of how well one text matches another."""
+    """The mean over rows of how well one text matches another, or the best of several right ones."""
 
     accepts = frozenset({"text"})
+    whole_without_answer = False  # whether the text that says that there is no answer has no words to be right in part
 
     def compute(self, truth: Sequence[Any], prediction: Prediction) -> float:
-        scores = [self.score(str(true), str(value)) for true, value in zip(truth, prediction.values, strict=True)]
+        whole = prediction.no_answer if self.whole_without_answer else None
+        scores = [
+            max(self._score(str(one), str(value), whole) for one in (true if isinstance(true, list) else [true]))
+            for true, value in zip(truth, prediction.values, strict=True)
+        ]
         return sum(scores) / len(scores)
+
+    def _score(self, truth: str, value: str, no_answer: str | None) -> float:
+        if no_answer is not None:
+            none, expected, given = map(_squad_words, (no_answer, truth, value))
+            if none in (expected, given):
+                return float(expected == given)
+        return self.score(truth, value)
 
     def score(self, truth: str, value: str) -> float:
         """Return how well a predicted text matches the true one, from 0 to 1."""
@@ -38,14 +50,32 @@ class ExactMatch(TextMetric):
         return float(truth.strip() == value.strip())
 
 
+@metrics.register("normalized_exact_match")
+class NormalizedExactMatch(TextMetric):
+    """Share of rows whose text is the true one; case, ASCII punctuation, white space, ``a``, ``an``, ``the`` aside.
+
+    The exact match of question answering. Source: Rajpurkar et al., "SQuAD", 2016, https://arxiv.org/abs/1606.05250,
+    section 6.1.
+    """
+
+    is_default = False
+
+    def score(self, truth: str, value: str) -> float:
+        return float(_squad_words(truth) == _squad_words(value))
+
+
 @metrics.register("token_f1")
 class TokenF1(TextMetric):
     """F1 of the words that prediction and truth have in common, each as often as it occurs in both.
 
     Words are what white space separates after lowering the case and dropping ASCII punctuation and the words
-    ``a``, ``an``, ``the``. Two texts without words match, one without does not.
-    Source: Rajpurkar et al., "SQuAD", 2016, https://arxiv.org/abs/1606.05250, section 6.1.
+    ``a``, ``an``, ``the``. Two texts without words match, one without does not. The text that stands for a missing
+    answer (``fill_value``) is right as a whole or not at all.
+    Sources: Rajpurkar et al., "SQuAD", 2016, https://arxiv.org/abs/1606.05250, section 6.1; for questions without an
+    answer "Know What You Don't Know", 2018, https://arxiv.org/abs/1806.03822, section 5.
     """
+
+    whole_without_answer = True
 
     def score(self, truth: str, value: str) -> float:
         expected, given = _squad_words(truth), _squad_words(value)

@@ -83,3 +83,35 @@ def test_vectors_that_training_changes_cannot_be_kept():
     with pytest.raises(ConfigError, match=r"cache_encoder_embeddings: vectors that training changes cannot be kept"):
         text_input("tf_idf", cache_encoder_embeddings=True)
     text_input("bert", cache_encoder_embeddings=True)
+
+
+def test_of_several_right_answers_the_first_is_learned_and_all_are_true():
+    output = text_output(alternatives=True, missing_value_strategy="fill_with_const", fill_value="cannot find answer")
+    column = pd.Series([["France", "in France"], '["10th", "10th century"]', "[]", [], None, "Rollo"], name="a")
+    output.fit(column)
+    none = "cannot find answer"
+    assert output.answers(column) == ["France", "10th", none, none, none, "Rollo"]
+    assert output.truth(column) == [
+        ["France", "in France"],
+        ["10th", "10th century"],
+        [none],
+        [none],
+        [none],
+        ["Rollo"],
+    ]
+    found = output.metric_prediction(Raw(texts=["in France"]))
+    assert found.no_answer == none
+    assert text_output().fit(column[5:]).metric_prediction(Raw(texts=["x"])).no_answer is None
+
+
+def test_an_empty_list_of_answers_is_a_missing_cell():
+    column = pd.Series(["[]", '["yes"]'], name="a")
+    assert text_output(alternatives=True, missing_value_strategy="drop_row").keep(column).tolist() == [False, True]
+    output = text_output(alternatives=True)
+    with pytest.raises(DataError, match="column 'answer', row 0: is missing"):
+        output.fit(column).answers(column)
+
+
+def test_an_answer_that_is_missing_is_filled_without_training_rows():
+    output = text_output(missing_value_strategy="fill_with_const", fill_value="none").without_rows()
+    assert output.truth(pd.Series(["yes", None], name="answer")) == ["yes", "none"]

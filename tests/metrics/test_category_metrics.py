@@ -118,7 +118,7 @@ def test_a_metric_of_another_type_is_refused():
         evaluate("text", ["a"], Prediction(["a"]), ["rogue_l"])
     assert str(caught.value) == (
         "no text metric is named 'rogue_l' (did you mean 'rouge_l'?), "
-        "choose from: exact_match, json_exact_match, json_valid, rouge_l, token_f1"
+        "choose from: exact_match, json_exact_match, json_valid, normalized_exact_match, rouge_l, token_f1"
     )
     with pytest.raises(DeclarlmError, match=r"^no text metric is named 'rmse', choose from: "):
         evaluate("text", ["a"], Prediction(["a"]), ["rmse"])

@@ -1,7 +1,12 @@
 """Metrics of text, against values by hand and a table of every pair of words."""
 
+import json
 import random
+import string
+from collections import Counter
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from declarlm.metrics import Prediction, evaluate
@@ -109,3 +114,53 @@ def test_real_references_match_themselves(shared):
     )
     assert found == {"json_valid": 1, "json_exact_match": 1, "rouge_l": 1}
     assert 0 < evaluate("text", table["text"], Prediction(table["mr"].tolist()))["rouge_l"] < 1
+
+
+@pytest.mark.parametrize(
+    ("truth", "value", "expected"),
+    [("The North Sea!", "north  sea", 1), ("an apple", "the apple", 1), ("North Sea", "the sea", 0), ("a", "", 1)],
+)
+def test_a_normalized_match_is_that_of_question_answering(truth, value, expected):
+    assert score("normalized_exact_match", truth, value) == expected
+
+
+def test_the_text_for_no_answer_is_right_as_a_whole_or_not_at_all():
+    none = "cannot find answer"
+    truth, values = [none, "the answer", none, none], [f"{none}.", none, "the answer", ""]
+    found = evaluate("text", truth, Prediction(values, no_answer=none), ["token_f1", "normalized_exact_match"])
+    assert found == {"token_f1": 0.25, "normalized_exact_match": 0.25}
+    assert evaluate("text", truth, Prediction(values), ["token_f1"])["token_f1"] == (1 + 0.5 + 0.5 + 0) / 4
+
+
+def test_the_best_of_several_right_texts_counts():
+    truth, names = [["North Sea", "the North Sea in the Netherlands"], ["a"]], ["exact_match", "token_f1"]
+    found = evaluate("text", truth, Prediction(["North Sea in the Netherlands", "b"]), names)
+    assert found == {"exact_match": 0.0, "token_f1": 0.5}
+
+
+def test_scores_are_those_of_the_published_evaluation(shared):
+    """Beside the arithmetic of SQuAD v2's own script, on its questions and made-up answers."""
+    table = pd.read_csv(shared / "data/squad_v2_subset/test.csv")
+    right = [json.loads(cell) for cell in table["all_answers"]]
+    given = [(texts[-1].upper() if texts else "") if row % 3 else "in Denmark" for row, texts in enumerate(right)]
+
+    def words(text):
+        kept = "".join(character for character in text.lower() if character not in string.punctuation)
+        return [word for word in kept.split() if word not in ("a", "an", "the")]
+
+    def f1(gold, value):
+        gold, value = words(gold), words(value)
+        if not gold or not value:
+            return float(gold == value)
+        shared_words = sum((Counter(gold) & Counter(value)).values())
+        precision, recall = shared_words / len(value), shared_words / len(gold)
+        return 2 * precision * recall / (precision + recall) if shared_words else 0.0
+
+    golds = [texts or [""] for texts in right]
+    exact = [max(float(words(one) == words(value)) for one in texts) for texts, value in zip(golds, given, strict=True)]
+    best = [max(f1(one, value) for one in texts) for texts, value in zip(golds, given, strict=True)]
+    none = "cannot find answer"
+    prediction = Prediction([value or none for value in given], no_answer=none)
+    names = ["normalized_exact_match", "token_f1"]
+    found = evaluate("text", [texts or [none] for texts in right], prediction, names)
+    assert found == pytest.approx(dict(zip(names, (np.mean(exact), np.mean(best)), strict=True)))
