@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from declarlm.backbones.find import BASE_FILES, CODE_FILES, find_folder
 from declarlm.backbones.glance import first_length
 from declarlm.backbones.libraries import import_libraries, reason
+from declarlm.backbones.parameters import RopeScaling, scale_positions
 from declarlm.backbones.trust import check_base
 from declarlm.core import ModelError
 from declarlm.core.cache import file_digest
@@ -115,14 +116,16 @@ class Backbone:
         return load(self, "encoder", quantization, dtype, device)
 
 
-def open_backbone(name: str, *, trust_remote_code: bool = False) -> Backbone:
+def open_backbone(name: str, *, rope: RopeScaling | None = None, trust_remote_code: bool = False) -> Backbone:
     """Find and check a base, and open its tokenizer.
 
     Args:
         name: A folder, ``starter``, or a name on the Hugging Face Hub, with ``@revision`` to pin it.
+        rope: How its context becomes longer.
         trust_remote_code: Whether Python code that comes with the model may run.
 
     Raises:
+        ConfigError: If its context cannot become longer so.
         ModelError: If it cannot be found or is not a usable base.
         RefusedError: If its files are unsafe to open.
     """
@@ -131,12 +134,16 @@ def open_backbone(name: str, *, trust_remote_code: bool = False) -> Backbone:
     import_libraries()
     config, tokenizer = _open(folder, trust_remote_code)
     pad_id, pad_source = _pad(tokenizer, config)
+    context_length = _context_length(config, tokenizer)
+    if rope is not None:
+        scale_positions(config, rope, name)
+        context_length = None if context_length is None else int(context_length * rope.factor)
     return Backbone(
         name=name,
         folder=folder,
         tokenizer=tokenizer,
         config=config,
-        context_length=_context_length(config, tokenizer),
+        context_length=context_length,
         bos_id=_bos(tokenizer),
         pad_id=pad_id,
         pad_source=pad_source,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from tokenizers import Tokenizer
 
+    from declarlm.backbones.parameters import RopeScaling
+
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 _LOOKED_AT = 8  # answers, the longest by characters
 
@@ -67,8 +69,12 @@ class Glance:
                 raise answer_too_long(length, most, column=column, row=labels[row])
 
 
-def glance_at(name: str) -> Glance:
+def glance_at(name: str, rope: RopeScaling | None = None) -> Glance:
     """Find and check a base and read what its files say of lengths, without the libraries that load it.
+
+    Args:
+        name: As for ``open_backbone``.
+        rope: How its context becomes longer.
 
     Raises:
         ModelError: If it cannot be found or is no base.
@@ -78,7 +84,10 @@ def glance_at(name: str) -> Glance:
     check_base(folder)
     config = _object(folder / "config.json")
     lengths = (_context(config), _tokenizer_limit(folder))
-    return Glance(folder, min(filter(None, lengths), default=None), config.get("is_encoder_decoder") is True)
+    length = min(filter(None, lengths), default=None)
+    if length is not None and rope is not None:
+        length = int(length * rope.factor)
+    return Glance(folder, length, config.get("is_encoder_decoder") is True)
 
 
 def first_length(get: Callable[[str], Any]) -> int | None:

@@ -70,12 +70,15 @@ RENAMED: dict[str, str] = {
     "output_features.*.preprocessing.vocab": "labels",
     "output_features.*.decoder.fallback_label": "../preprocessing.fallback_label",
     "adapter.target_r": "r",
+    "model_parameters.rope_scaling.type": "rope_type",
+    "trainer.neftune_noise_alpha": "/model_parameters.neftune_noise_alpha",
 }
 
 # What a value is called here.
 VALUES: dict[str, list[tuple[Any, Any]]] = {
     "prompt.retrieval.k": [(0, 1)],
     "*_features.*.type": [("numerical", "number")],
+    "model_parameters.rope_scaling": [({}, None)],
     "trainer.eval_batch_size": [(0, None)],
     "generation.min_new_tokens": [(None, 0)],
     "trainer.precision": [(True, "bf16"), (False, "fp32")],
@@ -158,10 +161,6 @@ _LAYER_KEYS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "fc_layers": (_LAYERS, (None,)),
 }
 ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "model_parameters": (
-        f"{_LEAVE}, the model's own config.json decides",
-        (None, {"rope_scaling": {}, "neftune_noise_alpha": 0}),
-    ),
     "preset": ("write encoder, combiner and trainer", (None,)),
     "is_multimodal": (f"{_LEAVE}, images are not read", (False,)),
     "trust_remote_code": (f"{_LEAVE}, a config never allows a model to run its own code", (False,)),

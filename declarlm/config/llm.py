@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from declarlm.adapters.base import Adapter, adapters, check_merging
 from declarlm.adapters.named import NamedAdapter
 from declarlm.backbones.architecture import Architecture
+from declarlm.backbones.parameters import ModelParameters
 from declarlm.backbones.quantization import Quantization
 from declarlm.config.adapters import check_adapters, several
 from declarlm.config.base import KINDS, ModelConfig
@@ -41,6 +42,9 @@ class LlmConfig(ModelConfig):
     )
     quantization: Quantization | None = param("Bits of the frozen base model's weights.", default=None)
     generation: Generation = param("How text is decoded.", default=Generation())
+    model_parameters: ModelParameters = param(
+        "What is changed about the base beside its weights.", default=ModelParameters()
+    )
 
     def build(self, *args: Any, **kwargs: Any) -> Model:
         """Return the model that the config describes, before it has seen a row."""
@@ -64,6 +68,7 @@ class LlmConfig(ModelConfig):
             max_length=length if isinstance(length, int) else None,
             overlong=self.preprocessing.overlong,
             cuts_answers=self.objective.cuts_answers,
+            parameters=self.model_parameters,
             joined_for=self.trainer.type if self.objective.joins else None,
         )
 
@@ -76,6 +81,7 @@ class LlmConfig(ModelConfig):
         yield check_adapters(self)
         yield self._weights()
         yield self._scratch()
+        yield self._parameters()
         yield self._raw_text()
         for index, feature in enumerate(self.input_features):
             yield self._input(f"input_features[{index}]", feature)
@@ -105,6 +111,13 @@ class LlmConfig(ModelConfig):
                 yield Problem(part, "is for a pretrained base_model; all weights of an architecture are trained")
         if self.architecture is not None and not self.objective.trains:
             yield Problem("trainer.type", "a model from scratch knows nothing; write trainer: {type: pretrain}")
+
+    def _parameters(self) -> Iterable[Problem]:
+        if self.architecture is not None and self.model_parameters.rope_scaling is not None:
+            yield Problem("model_parameters.rope_scaling", "is for a base_model; write architecture.context_length")
+        if self.model_parameters.neftune_noise_alpha and not self.objective.trains:
+            problem = f"has no effect: trainer.type {self.trainer.type!r} trains nothing; leave it out"
+            yield Problem("model_parameters.neftune_noise_alpha", problem)
 
     def _raw_text(self) -> Iterable[Problem]:
         if self.objective.needs_outputs:

@@ -24,6 +24,7 @@ class CausalBatch:
         rows: Row of each supervised token, ``(supervised,)``.
         fields: Output feature of each supervised token, -1 for none, ``(supervised,)``.
         num_rows: Rows in the batch.
+        lengths: Length of the row of each token that is read, as they are laid out; None if nothing needs it.
     """
 
     inputs: dict[str, Any] = field(repr=False)
@@ -33,6 +34,7 @@ class CausalBatch:
     rows: Tensor
     fields: Tensor
     num_rows: int
+    lengths: Tensor | None = None
 
     def by_row(self, values: Tensor) -> Tensor:
         """Return the sum of each row's tokens, ``(supervised,)`` to ``(rows,)``."""
@@ -69,6 +71,8 @@ def make_batch(
     places = start + np.cumsum(rest) - 1 if packed else rows * width + positions - shared
     flat = np.zeros(width if packed else len(ids) * width, dtype=np.int64)
     flat[places[rest]] = ids.values[rest]
+    spread = np.ones_like(flat)
+    spread[places[rest]] = lengths[rows[rest]]
     # The first token of a row is predicted by nothing, whatever its role.
     chosen = (supervised.values != 0) & (positions > 0)
 
@@ -93,6 +97,7 @@ def make_batch(
         rows=tensor(rows[chosen]),
         fields=tensor(np.full(int(chosen.sum()), -1) if fields is None else fields.values[chosen]),
         num_rows=len(ids),
+        lengths=tensor(spread).view(-1, width),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicCache
 from declarlm.core.ragged import Ragged
 from declarlm.layers.causal_batch import CausalBatch, attention_mask, make_batch
 from declarlm.layers.causal_head import CausalHead, adds_tokens, causal_part
+from declarlm.layers.embedding_noise import noise_on
 
 # What models call the span of tokens that their local layers see.
 _WINDOWS = ("sliding_window", "sliding_window_size", "attention_chunk_size", "window_size", "local_attention")
@@ -30,15 +31,17 @@ class CausalModel(nn.Module):
         head: The output head, which the backbone owns.
         adds_tokens: Whether an adapter puts virtual tokens before the input.
         takes_positions: Whether the decoder is told the position of each token.
+        noise: Noise on what is read in training, None without any.
         runs_alike: Whether training goes through the layers once for each batch, whatever its rows are.
         reads_apart: Whether an encoder reads the prompts.
     """
 
     reads_apart: ClassVar[bool] = False
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, noise_alpha: float | None = None) -> None:
         super().__init__()
         self.backbone = backbone
+        self.noise = noise_on(causal_part(backbone), noise_alpha)
         self.head = self._make_head(backbone)
         self.adds_tokens = adds_tokens(backbone)
         self.takes_positions = "position_ids" in inspect.signature(causal_part(backbone).forward).parameters
@@ -57,13 +60,19 @@ class CausalModel(nn.Module):
             self.head.hidden({"input_ids": batch.head, "past_key_values": cache, "use_cache": True}, last=True)
             cache.batch_repeat_interleave(batch.num_rows)
             inputs = {**inputs, "past_key_values": cache}
-        hidden = self.head.hidden(inputs)
+        with self.noise.over(batch.lengths) if self.noise is not None and self.training else nullcontext():
+            hidden = self.head.hidden(inputs)
         return self.head.log_probs(hidden.flatten(0, 1)[batch.index], batch.targets)
 
     def losses(self, batch: CausalBatch) -> Tensor:
         """Return the sum of the cross entropy over the supervised tokens, a float32 scalar."""
         log_probs: Tensor = self(batch)
         return -log_probs.sum()
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether there is noise on what is read now."""
+        return self.noise is not None and self.training
 
     @property
     def device(self) -> torch.device:

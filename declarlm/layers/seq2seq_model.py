@@ -19,6 +19,7 @@ from declarlm.core.ragged import BORDER, Ragged
 from declarlm.layers.causal_batch import CausalBatch
 from declarlm.layers.causal_head import CausalHead
 from declarlm.layers.causal_model import CausalModel
+from declarlm.layers.embedding_noise import lengths_of
 
 
 class Memory:
@@ -73,8 +74,8 @@ class Seq2SeqModel(CausalModel):
     reads_apart: ClassVar[bool] = True
     head: Seq2SeqHead
 
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__(backbone)
+    def __init__(self, backbone: nn.Module, noise_alpha: float | None = None) -> None:
+        super().__init__(backbone, noise_alpha)
         self.takes_positions = False
         self.runs_alike = True
 
@@ -138,6 +139,7 @@ class Seq2SeqModel(CausalModel):
             rows=tensor(rows[chosen]),
             fields=tensor(np.full(int(chosen.sum()), -1) if fields is None else fields.values[chosen]),
             num_rows=len(ids),
+            lengths=lengths_of(read_mask),
         )
 
     def _padded(self, rows: Sequence[np.ndarray[Any, Any]]) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,12 @@ Layout = Literal["auto", "padded", "packed"]
 _LEAST_SAVED_ON_CPU, _LEAST_SAVED_ON_GPU = 96, 4096
 
 
-def build_causal(backbone: nn.Module) -> CausalModel:
+def build_causal(backbone: nn.Module, *, noise_alpha: float | None = None) -> CausalModel:
     """Wrap a Hugging Face decoder or encoder-decoder, with its adapter attached, for training and scoring.
+
+    Args:
+        backbone: The wrapped module.
+        noise_alpha: Size of the noise on what is read in training, see ``EmbeddingNoise``; null or 0 is none.
 
     Raises:
         ModelError: If the model has no output head, or does something unknown to its logits.
@@ -28,11 +32,8 @@ def build_causal(backbone: nn.Module) -> CausalModel:
     from declarlm.layers.causal_model import CausalModel
     from declarlm.layers.seq2seq_model import Seq2SeqModel
 
-    return (
-        Seq2SeqModel(backbone)
-        if getattr(causal_part(backbone).config, "is_encoder_decoder", False)
-        else CausalModel(backbone)
-    )
+    reads_apart = getattr(causal_part(backbone).config, "is_encoder_decoder", False)
+    return (Seq2SeqModel if reads_apart else CausalModel)(backbone, noise_alpha)
 
 
 def count_supervised(roles: Ragged) -> np.ndarray[Any, Any]:
@@ -62,7 +63,7 @@ def collate(
     packed = layout == "packed" or (layout == "auto" and _packing_pays(model, ids, longest))
     packed = packed and model.can_pack(longest)
     supervised = Ragged(roles.values != 0, roles.offsets)
-    shared = 0 if model.runs_alike else _shared(ids, supervised)
+    shared = 0 if model.runs_alike or model.is_noisy else _shared(ids, supervised)
     if shared and not packed:
         least = _LEAST_SAVED_ON_CPU if model.device.type == "cpu" else _LEAST_SAVED_ON_GPU
         pays = (len(ids) - 1) * shared >= least

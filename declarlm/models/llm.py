@@ -82,7 +82,7 @@ class Llm(Prompted):
         elif total_steps:
             network.requires_grad_(True)
             self._owns_weights = True
-        self.module = build_causal(network.to(place))
+        self.module = build_causal(network.to(place), noise_alpha=self.sections.parameters.neftune_noise_alpha)
         return self
 
     def share(self) -> None:
@@ -197,7 +197,7 @@ class Llm(Prompted):
         weights = folder / WEIGHTS
         self._owns_weights = weights.is_dir() and beside is None
         name = str(weights if self._owns_weights else self.sections.base_model)
-        self.backbone = open_backbone(name) if beside is None else beside.backbone
+        self.backbone = self.sections.open(name) if beside is None else beside.backbone
         self.restore_features(states)
         self.answer_lengths = part(states, "lengths", "answers")
         self.reserve = part(states, "lengths").get("reserve", 0)

@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from declarlm.adapters.base import Adapter
-from declarlm.backbones import Architecture, Backbone, Glance, Quantization, from_scratch, glance_at, open_backbone
+from declarlm.backbones import (
+    Architecture,
+    Backbone,
+    Glance,
+    ModelParameters,
+    Quantization,
+    from_scratch,
+    glance_at,
+    open_backbone,
+)
 from declarlm.core import ConfigError, DataError, ModelError, Problem
 from declarlm.data.fingerprint import fingerprint
 from declarlm.data.retrieval import ExampleIndex
@@ -64,6 +73,11 @@ class LlmSections:
     overlong: Literal["cut", "error", "drop"] = "cut"
     cuts_answers: bool = False
     joined_for: str | None = None
+    parameters: ModelParameters = field(default_factory=ModelParameters)
+
+    def open(self, name: str) -> Backbone:
+        """Find and check a base, and open its tokenizer; errors as of ``open_backbone``."""
+        return open_backbone(name, rope=self.parameters.rope_scaling)
 
 
 class Prompted(Model):
@@ -117,7 +131,7 @@ class Prompted(Model):
 
     def learn(self, train: pd.DataFrame, *held_out: pd.DataFrame) -> None:
         name, joined_for = self.sections.base_model, self.sections.joined_for
-        base = glance_at(name) if name is not None else None
+        base = glance_at(name, self.sections.parameters.rope_scaling) if name is not None else None
         if base is not None and base.reads_apart and joined_for is not None:
             problem = f"{joined_for!r} is not for {name!r}, whose encoder reads the prompt; write finetune, or choose "
             raise ConfigError("config", [Problem("trainer.type", f"{problem}a base_model that is a decoder alone")])
@@ -137,9 +151,9 @@ class Prompted(Model):
     def open(self, table: pd.DataFrame, *, seed: int, folder: Path) -> Self:
         weights = self.start.folder / WEIGHTS if self.start is not None else None
         if weights is not None and self.sections.adapter is None:
-            self.backbone = open_backbone(str(weights))
+            self.backbone = self.sections.open(str(weights))
         elif self.sections.architecture is None:
-            self.backbone = open_backbone(str(self.sections.base_model))
+            self.backbone = self.sections.open(str(self.sections.base_model))
         elif (folder / "config.json").is_file():
             self.backbone = open_backbone(str(folder))
         else:
@@ -160,7 +174,7 @@ class Prompted(Model):
                 "prompt.retrieval shows rows of the training split: call train first, which changes no weight under "
                 "trainer.type none, or leave it out"
             )
-        self.backbone = open_backbone(str(self.sections.base_model))
+        self.backbone = self.sections.open(str(self.sections.base_model))
         for feature in self.inputs:
             feature.without_rows()
         for output in self.outputs:

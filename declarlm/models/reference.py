@@ -53,7 +53,7 @@ def base_of(model: Llm) -> Iterator[Llm]:
         raise ModelError("the model was made from scratch, and has no base that it could be compared with")
     other = copy(model)
     device = str(model.module.device)
-    network = load_base(open_backbone(sections.base_model), sections.quantization, None, trains=False, device=device)
+    network = load_base(sections.open(sections.base_model), sections.quantization, None, trains=False, device=device)
     other.module = build_causal(network.to(device)).eval()
     yield other
 
@@ -63,7 +63,7 @@ def frozen_copy(model: Llm) -> CausalModel:
     sections, device, start = model.sections, str(model.module.device), _start(model)
     config = sections.adapter
     adapter = None if config is None or start is None else config.replace(pretrained_adapter_weights=start).build()
-    backbone = open_backbone(_base(model))
+    backbone = sections.open(_base(model))
     network = load_base(backbone, sections.quantization, adapter, trains=True, device=device)
     if adapter is not None:
         network = adapter.attach(network, total_steps=0, seed=0)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 from declarlm.adapters.base import adapters
 from declarlm.adapters.combining import combine_adapters
 from declarlm.adapters.named import BASE, NamedAdapter, find_adapter, open_adapter, run_folder
-from declarlm.backbones import open_backbone
 from declarlm.core import ConfigError, ModelError, Problem, RunError
 from declarlm.core.errors import choose_from
 from declarlm.core.files import atomic_folder, read_json
@@ -83,7 +82,7 @@ class Several(Llm):
     def zero_shot(self, columns: Sequence[str]) -> Self:
         if self.inputs:
             return super().zero_shot(columns)
-        self.backbone = open_backbone(str(self.sections.base_model))
+        self.backbone = self.sections.open(str(self.sections.base_model))
         return self
 
     def build(self, *, total_steps: int, seed: int, device: str, shards: bool = False) -> Self:
@@ -181,7 +180,7 @@ class Several(Llm):
         if self.sections.inputs:
             super().restore(folder, states, device=device)
         else:
-            self.backbone = open_backbone(str(self.sections.base_model))
+            self.backbone = self.sections.open(str(self.sections.base_model))
             self.module = build_causal(self.backbone.load_causal(self.sections.quantization, device=device)).eval()
         self._open_all({name: folder / ADAPTERS / name for name in self.adapters.entries}, device)
         self.named = {name: self.named[name] for name in self.adapters.entries}
