@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from small_bases import save_tiny_llama
 from torch.nn import functional
 
+from declarlm.adapters.in_place import InPlaceAdapter
 from declarlm.backbones import Quantization, open_backbone
 from declarlm.config import REGISTRIES
 
@@ -19,7 +20,16 @@ STEPS = 10
 
 @pytest.fixture(scope="module")
 def tiny_llama(tmp_path_factory) -> str:
-    return save_tiny_llama(tmp_path_factory.mktemp("llama") / "base")
+    """A base with biases, which some adapters train."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = save_tiny_llama(tmp_path_factory.mktemp("llama") / "base")
+    config = LlamaConfig.from_pretrained(folder, attention_bias=True, mlp_bias=True)
+    torch.manual_seed(5)
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(LlamaForCausalLM.from_pretrained(folder).state_dict(), strict=False)
+    model.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +71,18 @@ def adapted(tiny_llama):
     return train
 
 
-ADAPTERS = [(name, bits) for name in REGISTRIES["adapters"] for bits in (None, 4)]
+KINDS = {name: REGISTRIES["adapters"][name] for name in REGISTRIES["adapters"]}
+IN_PLACE = [name for name, kind in KINDS.items() if issubclass(kind, InPlaceAdapter)]
+ADAPTERS = [(name, bits) for name, kind in KINDS.items() for bits in (None, 4) if kind.takes_bits or not bits]
 
 
 @pytest.mark.parametrize(("name", "bits"), ADAPTERS)
 def test_a_new_adapter_leaves_the_base_as_it_is(adapted, name, bits):
     case = adapted(name, bits)
-    torch.testing.assert_close(case.start, case.before, rtol=0, atol=1e-5)
+    if case.adapter.starts_at_base:
+        torch.testing.assert_close(case.start, case.before, rtol=0, atol=1e-5)
+    else:
+        assert (case.start - case.before).abs().max() > 1e-5
 
 
 @pytest.mark.parametrize(("name", "bits"), ADAPTERS)
@@ -75,7 +90,7 @@ def test_training_an_adapter_has_an_effect_and_touches_no_weight_of_the_base(ada
     case = adapted(name, bits)
     with torch.no_grad():
         after = case.module(IDS).logits
-        with case.module.disable_adapter():
+        with case.adapter.off(case.module):
             assert torch.equal(case.module(IDS).logits, case.before)
     assert (after - case.before).abs().max() > 1e-3
     now = dict(case.module.named_parameters())
@@ -104,8 +119,10 @@ def test_an_adapter_starts_from_its_seed_alone(tiny_llama, name):
         torch.manual_seed(seed + 100)
         base = open_backbone(tiny_llama).load_causal()
         module = config_of("adapters", name).build().attach(base, total_steps=STEPS, seed=seed)
-        return {one: weight for one, weight in module.named_parameters() if weight.requires_grad}
+        drawn = {one: weight for one, weight in module.named_buffers() if ".vera_" in one}
+        return {**drawn, **{one: weight for one, weight in module.named_parameters() if weight.requires_grad}}
 
     first, second, other = start(1), start(1), start(2)
     assert all(torch.equal(first[one], second[one]) for one in first)
-    assert not all(torch.equal(first[one], other[one]) for one in first)
+    is_drawn = name not in ("ia3", "oft", *IN_PLACE)  # those start at one value, or at the base's
+    assert is_drawn != all(torch.equal(first[one], other[one]) for one in first)

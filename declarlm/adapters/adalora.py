@@ -64,7 +64,7 @@ class AdaloraAdapter(LowRankAdapter):
         self._allocates = self.config.pretrained_adapter_weights is None
         return super().attach(module, total_steps=total_steps, seed=seed)
 
-    def settings(self, module: nn.Module, targets: Targets, total_steps: int) -> Any:
+    def settings(self, module: nn.Module, targets: Targets, total_steps: int, seed: int) -> Any:
         from peft import AdaLoraConfig
 
         config = self.config

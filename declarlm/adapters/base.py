@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from declarlm.adapters.checks import check_effect, delta_norm
 from declarlm.adapters.storage import load_adapter, save_adapter
 from declarlm.adapters.switching import base_alone
 from declarlm.core import Problem, Registry, Section, param
@@ -32,19 +33,23 @@ class Postprocessor(Section):
 class Adapter:
     """Train a small addition to a frozen base instead of the base.
 
-    A subclass takes its section and defines ``attach``; what it does not need of the rest, it leaves out.
+    A subclass takes its section and defines ``add``; what it does not need of the rest, it leaves out.
 
     Attributes:
         learning_rate: Rate that suits this kind of adapter.
         peft_type: Name of the kind in PEFT's files.
         can_shard: Whether it trains where each process holds a part of each weight.
         can_merge: Whether the base's own weights can hold what it adds.
+        takes_bits: Whether the base may be quantized.
+        starts_at_base: Whether the model computes what its base does, before any training.
     """
 
     learning_rate: ClassVar[float]
     peft_type: ClassVar[str]
     can_shard: ClassVar[bool] = True
     can_merge: ClassVar[bool] = False
+    takes_bits: ClassVar[bool] = True
+    starts_at_base: ClassVar[bool] = True
 
     class Config(Section):
         pretrained_adapter_weights: str | None = param(
@@ -78,6 +83,15 @@ class Adapter:
             ConfigError: If the section does not fit this base or this number of steps.
             ModelError: If the weights to start from cannot be used.
         """
+        from declarlm.adapters.named import find_adapter
+
+        start = self.config.pretrained_adapter_weights
+        if start is not None:
+            return self.load(module, find_adapter(start), trainable=True)
+        return self.add(module, total_steps=total_steps, seed=seed)
+
+    def add(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:
+        """Return the base with a new adapter in it; see ``attach``."""
         raise NotImplementedError
 
     def parameter_groups(self, module: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
@@ -101,6 +115,24 @@ class Adapter:
 
     def restore(self, module: nn.Module, state: Mapping[str, Tensor]) -> None:
         """Take up what ``state`` returned."""
+
+    def effect(self, module: nn.Module) -> float:
+        """Return the Frobenius norm of all that the adapter adds to the base, or of what it trains beside it."""
+        return delta_norm(module)
+
+    def check_learned(self, module: nn.Module) -> None:
+        """Check that training gave the adapter an effect.
+
+        Raises:
+            RunError: If what it adds to the base is zero or not finite.
+        """
+        check_effect(self.effect(module))
+
+    def merged(self, module: nn.Module, *, progressbar: bool = False) -> nn.Module:
+        """Return the base with the adapter in its weights, of a module that is used up; for one that ``can_merge``."""
+        wrapped: Any = module
+        whole: nn.Module = wrapped.merge_and_unload(safe_merge=True, progressbar=progressbar)
+        return whole
 
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write the adapter into ``folder`` so that plain PEFT opens it."""

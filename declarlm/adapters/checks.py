@@ -50,13 +50,12 @@ def delta_norm(module: nn.Module) -> float:
     return math.sqrt(total)
 
 
-def check_learned(module: nn.Module) -> None:
-    """Check that training gave the adapter an effect.
+def check_effect(norm: float) -> None:
+    """Check the norm of what an adapter adds to its base.
 
     Raises:
-        RunError: If what it adds to the base is zero or not finite.
+        RunError: If it is zero or not finite.
     """
-    norm = delta_norm(module)
     if not (norm > 0 and math.isfinite(norm)):
         raise RunError(f"training left the adapter without effect: the norm of what it adds to the base is {norm:g}")
 

@@ -84,7 +84,9 @@ def merge_into_base(
     inputs = [torch.tensor([[token for token in row if token != BORDER]]) for row in rows or [range(8)]]
     module = adapter.load(load(), folder)
     before = _outputs(module, inputs)
-    merged, _ = merge_adapter(module, {"input_ids": inputs[0]}, progressbar=adapter.config.postprocessor.progressbar)
+    merged, _ = merge_adapter(
+        adapter, module, {"input_ids": inputs[0]}, progressbar=adapter.config.postprocessor.progressbar
+    )
     exact = _distance(before, _outputs(merged, inputs))
     after = _outputs(merged.to(getattr(torch, precision)), inputs)
     quantized = None if present is None else _distance(_outputs(present, inputs), after)

@@ -59,7 +59,7 @@ class LoraAdapter(LowRankAdapter):
 
     config: Config
 
-    def settings(self, module: nn.Module, targets: Targets, total_steps: int) -> Any:
+    def settings(self, module: nn.Module, targets: Targets, total_steps: int, seed: int) -> Any:
         from peft import LoraConfig
 
         config = self.config

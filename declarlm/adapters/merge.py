@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from declarlm.adapters.base import Adapter
+
 
 def merge_adapter(
+    adapter: Adapter,
     module: nn.Module,
     inputs: Mapping[str, Tensor],
     *,
@@ -25,6 +28,7 @@ def merge_adapter(
     The sum is computed in float32 and rounded once.
 
     Args:
+        adapter: The adapter.
         module: What ``Adapter.attach`` or ``Adapter.load`` returned; it is used up.
         inputs: A batch to compare outputs on, as the module takes it.
         dtype: Type of the merged weights; without it float32.
@@ -33,20 +37,24 @@ def merge_adapter(
     Raises:
         ModelError: If the base is quantized: the sum would be rounded to its few bits, and the adapter lost.
     """
-    wrapped: Any = module
-    base = wrapped.get_base_model()
+    base = base_of(module)
     if getattr(base, "is_quantized", False):
         raise ModelError("an adapter cannot be merged into a quantized base; load the base without quantization first")
     module.float()
     with still(module):
         before = outputs(module, inputs)
     _untie(base)
-    merged = wrapped.merge_and_unload(safe_merge=True, progressbar=progressbar)
+    merged = adapter.merged(module, progressbar=progressbar)
     if dtype is not None:
         merged.to(dtype)
     with still(merged):
         after = outputs(merged, inputs)
     return merged, float((before - after).abs().max()) if before.numel() else 0.0
+
+
+def base_of(module: Any) -> Any:
+    """Return the base in PEFT's wrapper, or the module itself where there is none."""
+    return module.get_base_model() if hasattr(module, "get_base_model") else module
 
 
 def _untie(base: Any) -> None:

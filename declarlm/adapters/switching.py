@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING, Any
 from declarlm.core import ModelError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _KEPT = "weights_before_adapter"
 
 
 def remember(module: nn.Module, weights: Iterable[nn.Parameter]) -> None:
     """Keep the present values of those weights of a base that an adapter is about to change in place."""
-    kept = [(weight, weight.detach().clone()) for weight in weights]
-    if kept:
-        setattr(module, _KEPT, [*getattr(module, _KEPT, []), *kept])
+    found = [(weight, weight.detach().clone()) for weight in weights]
+    if found:
+        setattr(module, _KEPT, [*kept(module), *found])
+
+
+def kept(module: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
+    """Return what ``remember`` kept: each weight with the value that it had."""
+    found: list[tuple[nn.Parameter, Tensor]] = getattr(module, _KEPT, [])
+    return found
 
 
 @contextmanager
@@ -46,17 +52,17 @@ def base_alone(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def original_weights(module: nn.Module) -> Iterator[None]:
     """Put back what ``remember`` kept, for the length of the block."""
-    kept = getattr(module, _KEPT, [])
+    before_it = kept(module)
     present = {id(weight) for weight in module.parameters()}
-    if any(id(weight) not in present for weight, _ in kept):
+    if any(id(weight) not in present for weight, _ in before_it):
         raise ModelError(
             "an adapter that changes weights of its base cannot be switched off while they are spread over several "
             "processes; write adapter.bias_type: none, or train in one process"
         )
     # Not in place: a graph that holds these weights must find them unchanged at its backward pass.
-    changed = [(weight, weight.data) for weight, _ in kept]
+    changed = [(weight, weight.data) for weight, _ in before_it]
     try:
-        for weight, before in kept:
+        for weight, before in before_it:
             weight.data = before.to(weight.device, weight.dtype)
         yield
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,8 +44,6 @@ def find_targets(module: nn.Module, wanted: str | list[str] | None) -> Targets:
     Raises:
         ConfigError: If a name or the expression means no linear layer of this base.
     """
-    from transformers.pytorch_utils import Conv1D
-
     layers = linear_layers(module)
     if wanted is None or wanted in AUTOMATIC:
         outside = _heads(module)
@@ -60,8 +58,14 @@ def find_targets(module: nn.Module, wanted: str | list[str] | None) -> Targets:
         raise ConfigError("config", problems)
     taken = set(chosen)
     excluded = [name for name, _ in module.named_modules() if name not in taken and matches(name, patterns)]
-    transposed = any(isinstance(layers[name], Conv1D) for name in chosen)
-    return Targets(chosen, patterns, excluded, transposed)
+    return Targets(chosen, patterns, excluded, transposed(layers, chosen))
+
+
+def transposed(layers: Mapping[str, nn.Module], names: Iterable[str]) -> bool:
+    """Return whether one of the named layers stores its weights as ``(in, out)``."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(layers[name], Conv1D) for name in names)
 
 
 def linear_layers(module: nn.Module) -> dict[str, nn.Module]:

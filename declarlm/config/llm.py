@@ -93,6 +93,10 @@ class LlmConfig(ModelConfig):
             found = f"must be 4 for adapter qlora, got {bits}; write adapter: lora to keep it"
             yield Problem("quantization.bits", found)
 
+        if self.adapter is not None and self.quantization is not None and not self.adapter.plugin.takes_bits:
+            problem = f"must be absent for adapter {self.adapter.type}, which trains weights of the base itself"
+            yield Problem("quantization", f"{problem}; write adapter: lora to keep it")
+
     def _merged(self) -> Iterable[Problem]:
         for problem in check_merging(self.adapter):
             yield replace(problem, path=f"adapter.{problem.path}")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from declarlm.adapters.base import Adapter, BoundAdapter
 from declarlm.adapters.beside import load_beside
-from declarlm.adapters.checks import check_learned
 from declarlm.adapters.into_base import Merged, Precision, merge_into_base, precision_of
 from declarlm.adapters.named import open_adapter
 from declarlm.backbones import open_backbone
@@ -149,7 +148,7 @@ class Llm(Prompted):
     def save(self, folder: Path, digest: list[float] | None = None) -> None:
         if self._adapter is not None:
             if self._is_new:
-                check_learned(self.module.backbone)
+                self._adapter.check_learned(self.module.backbone)
             self._adapter.save(self.module.backbone, folder / ADAPTER)
             if self._adapter.config.merges:
                 self.save_merged(folder)

@@ -1,0 +1,104 @@
+"""What adapters have in common that train some of the base's own weights, and keep only those."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from declarlm.adapters.base import Adapter
+from declarlm.adapters.switching import kept, original_weights, remember
+from declarlm.backbones.trust import check_adapter_config, check_weights
+from declarlm.core import ModelError
+from declarlm.core.files import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIX = "base_model.model."  # as PEFT names the weights of a base
+WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+
+
+class InPlaceAdapter(Adapter):
+    """Train some weights of the base where they are. A subclass says which.
+
+    The values that they had are kept beside them, so that the base can be asked as it was.
+    """
+
+    can_merge = True
+    takes_bits = False
+    can_shard = False
+
+    @property
+    def trains_base(self) -> bool:
+        return True
+
+    def names(self, module: nn.Module) -> list[str]:
+        """Return the names of the weights that train.
+
+        Raises:
+            ConfigError: If the base has none.
+        """
+        raise NotImplementedError
+
+    def add(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:
+        return self._opened(module, self.names(module))
+
+    def _opened(self, module: nn.Module, names: list[str]) -> nn.Module:
+        weights = dict(module.named_parameters())
+        chosen = [weights[name] for name in names]
+        remember(module, chosen)
+        for weight in chosen:
+            weight.requires_grad_(True)
+        return module
+
+    def effect(self, module: nn.Module) -> float:
+        """Return the distance of the trained weights from the base's."""
+        changes = [(weight.detach().double() - before.double()).square().sum() for weight, before in kept(module)]
+        return math.sqrt(sum(map(float, changes)))
+
+    def merged(self, module: nn.Module, *, progressbar: bool = False) -> nn.Module:
+        return module
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Write the changed weights into ``folder``, by their names in the base."""
+        from safetensors.torch import save
+
+        changed = {id(weight) for weight, _ in kept(module)}
+        weights = {name: weight for name, weight in module.named_parameters() if id(weight) in changed}
+        data = {f"{PREFIX}{name}": weight.detach().cpu().contiguous() for name, weight in weights.items()}
+        write_bytes(folder / WEIGHTS, save(data, {"format": "pt"}))
+        settings: Any = self.config.dump()
+        told = {key: value for key, value in settings.items() if key not in Adapter.Config.schema().fields}
+        write_json(folder / SETTINGS, {"peft_type": self.peft_type, **told})
+
+    def load(self, module: nn.Module, folder: Path, *, trainable: bool = False) -> nn.Module:
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        saved_type = check_adapter_config(folder).get("peft_type")
+        if saved_type != self.peft_type:
+            known = str(saved_type).lower()
+            wanted = self.peft_type.lower()
+            raise ModelError(f"{folder} holds an adapter of type {known}, not {wanted}; write adapter.type: {known}")
+        check_weights(folder, "adapter_model")
+        try:
+            found = {name.removeprefix(PREFIX): weight for name, weight in load_file(folder / WEIGHTS).items()}
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"the adapter in {folder} cannot be read: {error}") from error
+        weights = dict(module.named_parameters())
+        for name, weight in found.items():
+            if name not in weights or weights[name].shape != weight.shape:
+                lacks = f"it has no {name} of shape {tuple(weight.shape)}"
+                raise ModelError(f"the adapter in {folder} does not fit this base: {lacks}")
+        remember(module, [weights[name] for name in found])
+        with torch.no_grad():
+            for name, weight in found.items():
+                weights[name].data = weight.to(weights[name].device, weights[name].dtype)
+                weights[name].requires_grad_(trainable)
+        return module
+
+    def off(self, module: nn.Module) -> AbstractContextManager[None]:
+        return original_weights(module)
