@@ -226,6 +226,8 @@ def _complete_trainer(data: dict[str, Any]) -> None:
         trainer = {}
     if isinstance(trainer, dict):
         trainer.setdefault("type", "none" if untrained else "finetune")
+        if data["model_type"] == "llm" and data.get("dtype") in ("bf16", "fp16", "fp32") and trainer["type"] != "none":
+            trainer.setdefault("precision", data["dtype"])
         learns = data["model_type"] == "llm" and trainer["type"] != "none"
         if learns and trainer.get("learning_rate", "auto") == "auto":
             trainer["learning_rate"] = _learning_rate(data, str(trainer["type"]))

@@ -87,7 +87,12 @@ class Backbone:
         return digest.hexdigest()
 
     def load_causal(
-        self, quantization: Quantization | None = None, *, dtype: str = "auto", device: str = "cpu"
+        self,
+        quantization: Quantization | None = None,
+        *,
+        dtype: str = "auto",
+        device: str = "cpu",
+        spread: bool = False,
     ) -> PreTrainedModel:
         """Return the language model, frozen and in evaluation mode.
 
@@ -95,13 +100,14 @@ class Backbone:
             quantization: Bits of the linear layers; without it they are of ``dtype``.
             dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on a GPU, float32 on a CPU.
             device: Where the weights go.
+            spread: Whether they may go to all GPUs if they do not fit on ``device``.
 
         Raises:
             ModelError: If the base is no language model, or its weights are damaged or incomplete.
         """
         from declarlm.backbones.loading import load
 
-        return load(self, "causal", quantization, dtype, device)
+        return load(self, "causal", quantization, dtype, device, spread=spread)
 
     def load_encoder(
         self, quantization: Quantization | None = None, *, dtype: str = "auto", device: str = "cpu"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.backbones.libraries import reason
 from declarlm.backbones.quantization import Quantization, keep_trainable, quantized_share
-from declarlm.backbones.sharing import weights_folder
+from declarlm.backbones.sharing import num_weights, weights_folder
 from declarlm.core import ConfigError, ModelError, OutOfMemoryError, Problem
 from declarlm.core.errors import choose_from
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from declarlm.backbones.backbone import Backbone
 
 DTYPES = ("float32", "bfloat16", "float16")
+_USED = 0.9  # share of a GPU's free memory that weights may take where they are spread
 
 
 def load(
@@ -26,6 +27,8 @@ def load(
     quantization: Quantization | None,
     dtype: str,
     device: str,
+    *,
+    spread: bool = False,
 ) -> PreTrainedModel:
     """Return the model, frozen and in evaluation mode; see ``Backbone.load_causal``."""
     import torch
@@ -48,11 +51,12 @@ def load(
             local_files_only=True,
             output_loading_info=True,
             quantization_config=settings,
-            device_map={"": device},
+            **placement(_size(backbone, precision, quantization), place, spread=spread),
         )
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(
-            f"the weights of {backbone.name!r} do not fit on {device}; use quantization.bits: 4 or a smaller base"
+            f"the weights of {backbone.name!r} do not fit on {device}; use quantization.bits: 4, or a smaller base, or "
+            "device_map: auto"
         ) from error
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(
@@ -65,6 +69,31 @@ def load(
     if quantization is not None:
         _check_quantized(backbone, model)
     return model
+
+
+def placement(size: float, place: torch.device, *, spread: bool) -> dict[str, Any]:
+    """Return in transformers' words where a base of ``size`` bytes goes: to one device, or over all GPUs.
+
+    It is spread only if it must be. A tenth of each GPU's free memory is left for what is computed.
+
+    Raises:
+        OutOfMemoryError: If it does not fit on all of them.
+    """
+    import torch
+
+    one: dict[str, Any] = {"device_map": {"": str(place)}}
+    if not spread or place.type != "cuda" or size <= _USED * torch.cuda.mem_get_info(place)[0]:
+        return one
+    room = {index: int(_USED * torch.cuda.mem_get_info(index)[0]) for index in range(torch.cuda.device_count())}
+    if size > sum(room.values()):
+        raise torch.OutOfMemoryError
+    return {"device_map": "auto", "max_memory": room}
+
+
+def _size(backbone: Backbone, precision: torch.dtype, quantization: Quantization | None) -> float:
+    """Return the bytes of a base's weights, nearly: embeddings and norms are not quantized."""
+    bits = 8 * precision.itemsize if quantization is None else quantization.bits
+    return num_weights(backbone.folder) * bits / 8
 
 
 def usual_dtype(device: str) -> str:

@@ -50,3 +50,16 @@ def stored_types(folder: Path) -> set[str]:
         with safe_open(path, framework="pt") as file:
             found |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118  # it is no mapping
     return found
+
+
+def num_weights(folder: Path) -> int:
+    """Return how many numbers the weights in a folder are, by the headers of its files."""
+    from math import prod
+
+    from safetensors import safe_open
+
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            total += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  # as above
+    return total

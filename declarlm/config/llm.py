@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.adapters.base import Adapter, adapters, check_merging
 from declarlm.adapters.named import NamedAdapter
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from declarlm.models.prompted import LlmSections
 
 
+NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}  # what torch calls a type
+
+
 class LlmConfig(ModelConfig):
     """A language model that is prompted with the columns of a row."""
 
@@ -39,6 +42,15 @@ class LlmConfig(ModelConfig):
     active_adapter: str | None = param("The adapter in use at first; null is the first of adapters.", default=None)
     adapter_column: str | None = param(
         "Column that names the adapter of each row, base for none; null is the one in use for all rows.", default=None
+    )
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = param(
+        "Type of the base's frozen weights and, unless trainer.precision is written, of the arithmetic in training; "
+        "auto is bf16 on a GPU, and fp32 weights on a CPU. Weights that train are always fp32.",
+        default="auto",
+    )
+    device_map: Literal["auto"] | None = param(
+        "auto spreads the layers of a base that is too large for one GPU over all GPUs; null keeps them on one.",
+        default=None,
     )
     quantization: Quantization | None = param("Bits of the frozen base model's weights.", default=None)
     generation: Generation = param("How text is decoded.", default=Generation())
@@ -69,6 +81,8 @@ class LlmConfig(ModelConfig):
             overlong=self.preprocessing.overlong,
             cuts_answers=self.objective.cuts_answers,
             parameters=self.model_parameters,
+            dtype=NAMES.get(self.dtype, "auto"),
+            spread=self.device_map is not None,
             joined_for=self.trainer.type if self.objective.joins else None,
         )
 
@@ -82,6 +96,7 @@ class LlmConfig(ModelConfig):
         yield self._weights()
         yield self._scratch()
         yield self._parameters()
+        yield self._placed()
         yield self._raw_text()
         for index, feature in enumerate(self.input_features):
             yield self._input(f"input_features[{index}]", feature)
@@ -122,6 +137,16 @@ class LlmConfig(ModelConfig):
         if self.model_parameters.neftune_noise_alpha and not self.objective.trains:
             problem = f"has no effect: trainer.type {self.trainer.type!r} trains nothing; leave it out"
             yield Problem("model_parameters.neftune_noise_alpha", problem)
+
+    def _placed(self) -> Iterable[Problem]:
+        if self.device_map is not None and not self.backend.plugin.is_here:
+            problem = "is for one process, and each one of the backend holds the base on its own device; leave it out"
+            yield Problem("device_map", problem)
+        if self.device_map is not None and self.architecture is not None:
+            yield Problem("device_map", "is for a pretrained base_model; leave it out")
+        if self.dtype not in ("auto", "fp32") and self.adapter is None and self.objective.trains:
+            remedy = "write trainer.precision for the arithmetic, or an adapter"
+            yield Problem("dtype", f"must be fp32 or auto where all weights train, got {self.dtype}; {remedy}")
 
     def _raw_text(self) -> Iterable[Problem]:
         if self.objective.needs_outputs:

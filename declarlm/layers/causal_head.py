@@ -85,11 +85,13 @@ class CausalHead:
             self._module(**self._arguments(inputs))
         finally:
             hook.remove()
-        return seen[0][:, -1:] if last else seen[0][:, -inputs["input_ids"].shape[1] :]
+        ids = inputs["input_ids"]
+        hidden = seen[0].to(ids.device)  # the head may be on another device than the embeddings
+        return hidden[:, -1:] if last else hidden[:, -ids.shape[1] :]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the final logits in float32, ``(..., width)`` to ``(..., vocab_size)``."""
-        return self.finish(self._head(hidden))
+        return self.finish(self._head(hidden).to(hidden.device))
 
     def chunk_size(self, device: torch.device) -> int:
         """Return for how many tokens logits should exist at one time."""

@@ -22,12 +22,12 @@ from declarlm.features.base import OutputFeature
 from declarlm.models.base import part
 from declarlm.models.causal import build_causal, collate
 from declarlm.models.llm_rows import LlmRows
-from declarlm.models.llm_weights import check_scores, doubt_about_the_bits, load_base, score, weight_groups
+from declarlm.models.llm_weights import check_scores, doubt_about_the_bits, load_base, placed, score, weight_groups
 from declarlm.models.prompted import WEIGHTS, LlmSections, Prompted
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from declarlm.layers.causal_model import CausalModel
 
@@ -73,15 +73,15 @@ class Llm(Prompted):
         if self.start is not None and self.sections.adapter is not None:
             folder = str(self.start.folder / ADAPTER)
             self._adapter = self.sections.adapter.replace(pretrained_adapter_weights=folder).build()
-        bits, place = self.sections.quantization, "cpu" if shards else device
-        network = load_base(self.backbone, bits, self._adapter, trains=total_steps > 0, device=device, place=place)
+        place, trains = "cpu" if shards else device, total_steps > 0
+        network = load_base(self.backbone, self.sections, self._adapter, trains=trains, device=device, place=place)
         if self._adapter is not None:
             network = self._adapter.attach(network, total_steps=total_steps, seed=seed)
             self._is_new = self._adapter.config.pretrained_adapter_weights is None and total_steps > 0
         elif total_steps:
             network.requires_grad_(True)
             self._owns_weights = True
-        self.module = build_causal(network.to(place), noise_alpha=self.sections.parameters.neftune_noise_alpha)
+        self.module = build_causal(placed(network, place), noise_alpha=self.sections.parameters.neftune_noise_alpha)
         return self
 
     def share(self) -> None:
@@ -209,11 +209,11 @@ class Llm(Prompted):
         if beside is not None:
             self._stand_on(beside, folder / ADAPTER)
         else:
-            bits = self.sections.quantization if not self._owns_weights else None
-            network: nn.Module = self.backbone.load_causal(bits, device=device)
+            sections = replace(self.sections, quantization=None) if self._owns_weights else self.sections
+            network = load_base(self.backbone, sections, None, trains=False, device=device)
             if self._adapter is not None:
                 network = self._adapter.load(network, folder / ADAPTER)
-            self.module = build_causal(network.to(device)).eval()
+            self.module = build_causal(placed(network, device)).eval()
         # Other bits round the scores of known rows more than a check of them allows.
         alike = beside is None or beside.sections.quantization == self.sections.quantization
         self._compare(read_json(folder / GOLDEN), read_json(folder / PROMPT)["fingerprint"], scores=alike)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from declarlm.adapters.base import Adapter
-    from declarlm.backbones import Backbone, Quantization
+    from declarlm.backbones import Backbone
     from declarlm.layers.causal_model import CausalModel
+    from declarlm.models.prompted import LlmSections
 
 GOLDEN_TOLERANCE = 0.02  # share by which the score of a known row may differ after loading
 FEW_BITS = 0.5  # share of quantized weights under which a person should know
@@ -23,21 +24,34 @@ FEW_BITS = 0.5  # share of quantized weights under which a person should know
 
 def load_base(
     backbone: Backbone,
-    quantization: Quantization | None,
+    sections: LlmSections,
     adapter: Adapter | None,
     *,
     trains: bool,
     device: str,
     place: str | None = None,
 ) -> nn.Module:
-    """Return the base at ``place``, by default on ``device``, and of the type that suits the device.
+    """Return the base at ``place``, by default on ``device``, and of the type that the config says or that suits it.
 
-    It is float32 if its own weights train, as bfloat16 would round their small updates away.
+    It is float32 if its own weights train, as other types would round their small updates away.
     """
     trains_base = trains and (adapter is None or adapter.trains_base)
-    kind = "float32" if trains_base else usual_dtype(device)
-    base: nn.Module = backbone.load_causal(quantization, dtype=kind, device=place or device)
+    kind = sections.dtype if sections.dtype != "auto" else usual_dtype(device)
+    base: nn.Module = backbone.load_causal(
+        sections.quantization,
+        dtype="float32" if trains_base else kind,
+        device=place or device,
+        spread=sections.spread and place in (None, device),
+    )
     return base
+
+
+def placed(network: nn.Module, device: str) -> nn.Module:
+    """Return a language model on a device, all of it unless its layers are spread over several."""
+    from declarlm.layers.causal_head import causal_part
+
+    is_spread = len(set(getattr(causal_part(network), "hf_device_map", {}).values())) > 1
+    return network if is_spread else network.to(device)
 
 
 def doubt_about_the_bits(base: nn.Module, name: str) -> list[str]:

@@ -60,6 +60,8 @@ class LlmSections:
 
     Attributes:
         joined_for: The objective that needs prompt and answer as one text, None if none does.
+        dtype: Type of the base's frozen weights, as torch calls it, or auto.
+        spread: Whether its layers may lie on several devices.
     """
 
     inputs: Sequence[InputFeature.Config]
@@ -74,6 +76,8 @@ class LlmSections:
     cuts_answers: bool = False
     joined_for: str | None = None
     parameters: ModelParameters = field(default_factory=ModelParameters)
+    dtype: str = "auto"
+    spread: bool = False
 
     def open(self, name: str) -> Backbone:
         """Find and check a base, and open its tokenizer; errors as of ``open_backbone``."""

@@ -13,7 +13,7 @@ from declarlm.core import ModelError
 from declarlm.core.cache import file_digest
 from declarlm.models.causal import build_causal
 from declarlm.models.llm import ADAPTER
-from declarlm.models.llm_weights import load_base
+from declarlm.models.llm_weights import load_base, placed
 from declarlm.models.prompted import WEIGHTS
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def base_of(model: Llm) -> Iterator[Llm]:
         raise ModelError("the model was made from scratch, and has no base that it could be compared with")
     other = copy(model)
     device = str(model.module.device)
-    network = load_base(sections.open(sections.base_model), sections.quantization, None, trains=False, device=device)
-    other.module = build_causal(network.to(device)).eval()
+    network = load_base(sections.open(sections.base_model), sections, None, trains=False, device=device)
+    other.module = build_causal(placed(network, device)).eval()
     yield other
 
 
@@ -64,10 +64,10 @@ def frozen_copy(model: Llm) -> CausalModel:
     config = sections.adapter
     adapter = None if config is None or start is None else config.replace(pretrained_adapter_weights=start).build()
     backbone = sections.open(_base(model))
-    network = load_base(backbone, sections.quantization, adapter, trains=True, device=device)
+    network = load_base(backbone, sections, adapter, trains=True, device=device)
     if adapter is not None:
         network = adapter.attach(network, total_steps=0, seed=0)
-    return build_causal(network.to(device)).eval().requires_grad_(False)
+    return build_causal(placed(network, device)).eval().requires_grad_(False)
 
 
 def identity(model: Llm) -> list[Any]:

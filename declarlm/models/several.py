@@ -17,6 +17,7 @@ from declarlm.core.errors import choose_from
 from declarlm.core.files import atomic_folder, read_json
 from declarlm.models.causal import build_causal
 from declarlm.models.llm import GOLDEN, Llm
+from declarlm.models.llm_weights import load_base
 from declarlm.models.prompted import LlmSections
 from declarlm.run import Run
 
@@ -181,7 +182,8 @@ class Several(Llm):
             super().restore(folder, states, device=device)
         else:
             self.backbone = self.sections.open(str(self.sections.base_model))
-            self.module = build_causal(self.backbone.load_causal(self.sections.quantization, device=device)).eval()
+            base = load_base(self.backbone, self.sections, None, trains=False, device=device)
+            self.module = build_causal(base).eval()
         self._open_all({name: folder / ADAPTERS / name for name in self.adapters.entries}, device)
         self.named = {name: self.named[name] for name in self.adapters.entries}
         return self

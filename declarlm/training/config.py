@@ -73,8 +73,10 @@ class TrainerConfig(Section):
     )
     checkpoints_per_epoch: int = param("Checkpoints in each epoch; 0 for one at each evaluation.", default=0, min=0)
     gradient_clipping: GradientClipping = param("How gradients are bounded.", default=GradientClipping())
-    precision: Literal["auto", "fp32", "bf16"] = param(
-        "Arithmetic of the forward pass; auto is bf16 where the device gains by it.", default="auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = param(
+        "Arithmetic of the forward pass; auto is dtype, or else bf16 where the device gains by it. fp16 is for GPUs "
+        "without bf16, and scales the loss.",
+        default="auto",
     )
     enable_gradient_checkpointing: bool = param(
         "Whether activations are computed again in the backward pass: less memory, a third more time.", default=False

@@ -45,8 +45,13 @@ class Gradients:
         self.clipping, self.precision, self.device, self.group = clipping, precision, device, group
         self.weights = [weight for weight in module.parameters() if weight.requires_grad]
 
-    def compute(self, rows: np.ndarray[Any, Any], budget: int) -> Tensor:
+    def compute(self, rows: np.ndarray[Any, Any], budget: int, scale: float = 1.0) -> Tensor:
         """Leave the gradients of this process's share of the rows on the weights, and return its loss.
+
+        Args:
+            rows: Those of the step.
+            budget: Tokens of a micro-batch.
+            scale: Factor of the gradients, but not of the loss that is returned.
 
         Raises:
             RuntimeError: If memory runs out; the gradients are then those of a part of the share.
@@ -66,20 +71,24 @@ class Gradients:
         for part, share in self.group.micro_batches(self.workload.costs[rows], cut):
             with autocast(self.precision, self.device):
                 losses = self.workload.losses(self.module, rows[part])
-            total += _backward([share * factor * losses[name] for name, factor in factors.items()])
+            total += _backward([share * factor * losses[name] for name, factor in factors.items()], scale)
         if self.group.is_first:
-            total += _backward([loss for hook in self.hooks if (loss := hook.extra_loss()) is not None])
+            total += _backward([loss for hook in self.hooks if (loss := hook.extra_loss()) is not None], scale)
         return total
 
-    def finish(self, total: Tensor) -> tuple[float, float]:
+    def finish(self, total: Tensor, scale: float = 1.0) -> tuple[float, float]:
         """Return loss and length of the gradient of the whole step, and clip it; either may be non-finite.
 
         Args:
             total: The loss of this process's share of the rows.
+            scale: Factor that the gradients have, and lose here.
         """
         import torch
 
         self.group.add_up(total, self.weights)
+        for weight in self.weights if scale != 1.0 else ():
+            if weight.grad is not None:
+                weight.grad.div_(scale)
         loss, length = torch.stack([total, self._clip().to(total)]).tolist()
         return loss, length
 
@@ -101,12 +110,12 @@ class Gradients:
         return length if gradients else torch.zeros(())
 
 
-def _backward(losses: Sequence[Tensor]) -> Tensor | float:
-    """Add the gradient of the sum of ``losses`` to the weights and return the sum."""
+def _backward(losses: Sequence[Tensor], scale: float) -> Tensor | float:
+    """Add ``scale`` times the gradient of the sum of ``losses`` to the weights, and return the sum."""
     if not losses:
         return 0.0
     loss = sum(losses[1:], losses[0])
-    loss.backward()  # type: ignore[no-untyped-call]
+    (loss if scale == 1.0 else loss * scale).backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 
 

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 MIN_WEIGHTS = 1_000_000
 
 
-def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.device, module: nn.Module) -> Precision:
+def resolve_precision(precision: Literal["auto"] | Precision, device: torch.device, module: nn.Module) -> Precision:
     """Return the arithmetic to use: bf16 where the device has instructions for it, unless something else is asked for.
 
     On a CPU with them, training was measured 1.3 to 3 times faster from a width of 128 on, with the same held-out
@@ -41,7 +41,7 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 def default_budget(device: torch.device) -> int:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+
+LOSS_SCALE = 2.0**16  # with which training in fp16 starts, and the most
+STEADY_STEPS = 500  # after which it is doubled
 
 
 @dataclass
@@ -19,6 +24,8 @@ class TrainState:
         budget: Tokens of a micro-batch; falls when memory runs out.
         evaluated: Step of the last evaluation.
         failures: Steps in a row whose loss or gradient was not finite.
+        loss_scale: Factor of the gradients while they are computed; above 1 only in fp16.
+        steady: Steps since it changed.
         loss_sum: Sum of the losses since the last evaluation.
         loss_steps: Number of those losses.
         best_step: Step of the best evaluation, or none yet.
@@ -32,6 +39,8 @@ class TrainState:
     budget: int = 0
     evaluated: int = 0
     failures: int = 0
+    loss_scale: float = 1.0
+    steady: int = 0
     loss_sum: float = 0.0
     loss_steps: int = 0
     best_step: int | None = None
@@ -39,6 +48,26 @@ class TrainState:
     rounds: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def overflows(self, loss: float, norm: float) -> bool:
+        """Return whether a step must be computed again, with the lower loss scale that is then set.
+
+        Source: Micikevicius et al., 2018, https://arxiv.org/abs/1710.03740, section 3.2.
+
+        Args:
+            loss: Its loss, without the scale; where it is not finite, no scale helps.
+            norm: Length of its gradient.
+        """
+        if math.isfinite(norm) or not math.isfinite(loss) or self.loss_scale <= 1.0:
+            return False
+        self.loss_scale, self.steady = self.loss_scale / 2, 0
+        return True
+
+    def count_steady(self) -> None:
+        """Count a step in which nothing overflowed, and raise the loss scale after many of them."""
+        self.steady += 1
+        if self.loss_scale > 1.0 and self.steady >= STEADY_STEPS:
+            self.loss_scale, self.steady = min(2 * self.loss_scale, LOSS_SCALE), 0
 
 
 @dataclass(frozen=True)

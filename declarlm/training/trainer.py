@@ -27,7 +27,7 @@ from declarlm.training.precision import (
 )
 from declarlm.training.progress import Progress, Quiet
 from declarlm.training.reporting import Reporter
-from declarlm.training.state import RandomState, TrainState
+from declarlm.training.state import LOSS_SCALE, RandomState, TrainState
 from declarlm.training.tracking import Track, Untracked
 from declarlm.training.workload import Evaluation, Hook, Workload
 
@@ -98,6 +98,7 @@ class Trainer:
         )
         budget = config.max_tokens_per_micro_batch
         self.state = TrainState(budget=default_budget(self.device) if budget == "auto" else budget)
+        self.state.loss_scale = LOSS_SCALE if self.precision == "fp16" else 1.0
         self.random = RandomState.seeded(seed, self.device)
         track = Track(directory) if self.group.is_first else Untracked()
         self.reporter = Reporter(track, progress or Quiet(), steps=self.steps, device=self.device)
@@ -229,6 +230,7 @@ class Trainer:
             if is_finite:
                 self.update(state.step + 1)
                 state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+                state.count_steady()
             self.optimizer.zero_grad()
             state.step, state.failures = state.step + 1, 0 if is_finite else state.failures + 1
             self.random = RandomState.capture(self.device)
@@ -253,13 +255,18 @@ class Trainer:
         while True:
             total = None
             try:
-                total = self.gradients.compute(rows, self.state.budget)
+                total = self.gradients.compute(rows, self.state.budget, self.state.loss_scale)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or self.group.shards:
                     raise
             # Outside the handler, because the error's traceback holds the activations.
             if not self.group.agree(total is None) and total is not None:
-                return self.gradients.finish(total)
+                loss, norm = self.gradients.finish(total, self.state.loss_scale)
+                if not self.state.overflows(loss, norm):
+                    return loss, norm
+                self.optimizer.zero_grad()
+                self.random.restore(self.device)
+                continue
             self.optimizer.zero_grad()
             release_memory(self.device)
             costs = self.workload.costs[rows]
