@@ -23,6 +23,12 @@ Offline = Annotated[bool, typer.Option("--offline", help="Make no network call."
 Predictions = Annotated[Path | None, typer.Option("--output", "-o", help="File for the predictions.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but results and errors.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
+Ready = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="Run directory, or config file of a model that needs no training.", show_default=False
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 Set = Annotated[
     list[str] | None,

@@ -79,7 +79,7 @@ def resume(
 
 
 def evaluate(
-    run: options.Run,
+    run: options.Ready,
     dataset: options.Dataset,
     output: options.Predictions = None,
     compare: Annotated[
@@ -120,7 +120,7 @@ def evaluate(
 
 
 def predict(
-    run: options.Run,
+    run: options.Ready,
     dataset: options.Dataset,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
     set_: options.SetGeneration = None,
@@ -171,16 +171,25 @@ def go_offline(offline: bool) -> None:
 def _opened(
     run: Path, dataset: str, device: str | None, *, backend: str | None = None, with_outputs: bool = False
 ) -> tuple[DeclarLM, pd.DataFrame]:
-    """Return the model of a run and rows for it; the rows are judged first, since loading weights takes longer."""
+    """Return the model of a run, or of a config that needs none, and rows for it.
+
+    The rows are judged first, since loading weights takes longer.
+    """
     from declarlm.api import DeclarLM
     from declarlm.config import load_config
+    from declarlm.core import RunError
     from declarlm.data.tables import read_table, require_columns
     from declarlm.run import open_run
 
-    config = load_config(open_run(run).directory / "config.resolved.yaml")
+    is_config = run.is_file() and run.suffix in (".yaml", ".yml")
+    config = load_config(run if is_config else open_run(run).directory / "config.resolved.yaml")
+    if is_config and config.objective.trains:
+        raise RunError(f"{run} is the config of a model that must be trained: declarlm train -c {run}")
     table = read_table(dataset, missing_values=config.preprocessing.missing_values)
     config.build().check_columns(table)
     require_columns(table, [feature.source for feature in config.output_features if with_outputs])
+    if is_config:
+        return DeclarLM(run, overrides=[f"backend={backend or 'local'}"], device=device), table
     return DeclarLM.load(run, device=device, backend=backend or "local"), table
 
 
