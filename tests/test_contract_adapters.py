@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from small_bases import save_tiny_llama
 from torch.nn import functional
 
+from declarlm.adapters.checks import outputs
 from declarlm.adapters.in_place import InPlaceAdapter
 from declarlm.backbones import Quantization, open_backbone
 from declarlm.config import REGISTRIES
@@ -32,6 +33,10 @@ def tiny_llama(tmp_path_factory) -> str:
     return folder
 
 
+def logits_of(module):
+    return outputs(module, {"input_ids": IDS})
+
+
 @pytest.fixture(scope="module")
 def adapted(tiny_llama):
     """Trains each adapter once, on whole and on 4-bit weights, and keeps what a test compares."""
@@ -43,16 +48,16 @@ def adapted(tiny_llama):
         plain = base.load_causal(quantization)
         adapter = config_of("adapters", name).build()
         with torch.no_grad():
-            before = plain(IDS).logits
+            before = logits_of(plain)
         module = adapter.attach(plain, total_steps=STEPS, seed=0)
         with torch.no_grad():
-            start = module(IDS).logits
+            start = logits_of(module)
         first = {one: weight.detach().clone() for one, weight in module.named_parameters()}
         optimizer = torch.optim.AdamW(adapter.parameter_groups(module, 1e-2))
         torch.manual_seed(0)
         for step in range(1, STEPS + 1):
             module.train()
-            logits = module(IDS).logits
+            logits = logits_of(module)
             extra = adapter.extra_loss(module)
             loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten())
             (loss if extra is None else loss + extra).backward()
@@ -89,9 +94,9 @@ def test_a_new_adapter_leaves_the_base_as_it_is(adapted, name, bits):
 def test_training_an_adapter_has_an_effect_and_touches_no_weight_of_the_base(adapted, name, bits):
     case = adapted(name, bits)
     with torch.no_grad():
-        after = case.module(IDS).logits
+        after = logits_of(case.module)
         with case.adapter.off(case.module):
-            assert torch.equal(case.module(IDS).logits, case.before)
+            assert torch.equal(logits_of(case.module), case.before)
     assert (after - case.before).abs().max() > 1e-3
     now = dict(case.module.named_parameters())
     moved = {one for one, weight in case.first.items() if not torch.equal(weight, now[one])}
@@ -109,7 +114,7 @@ def test_a_saved_adapter_gives_the_same_logits_to_the_last_bit(adapted, name, bi
     with torch.no_grad():
         # Without the ranks that are gone, sums are rounded in another order.
         tolerance = 1e-6 if is_cut else 0.0
-        torch.testing.assert_close(loaded(IDS).logits, case.module(IDS).logits, rtol=0, atol=tolerance)
+        torch.testing.assert_close(logits_of(loaded), logits_of(case.module), rtol=0, atol=tolerance)
     assert not any(weight.requires_grad for weight in loaded.parameters())
 
 

@@ -59,6 +59,11 @@ class Adapter:
         postprocessor: Postprocessor = param("What happens after training.", default=Postprocessor())
 
         @property
+        def extra_tokens(self) -> int:
+            """How much of the context length it takes."""
+            return 0
+
+        @property
         def merges(self) -> bool:
             """Whether it ends in the weights of the base."""
             return self.postprocessor.merge_adapter_into_base_model

@@ -80,7 +80,8 @@ def outputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
         inputs = {**inputs, "decoder_input_ids": inputs["input_ids"]}
     result = module(**inputs)
     values: Tensor = result.logits if hasattr(result, "logits") else result.last_hidden_state
-    return values.float()
+    length = inputs.get("decoder_input_ids", inputs["input_ids"]).shape[1]
+    return values[:, -length:].float()  # without those of virtual tokens
 
 
 def layer_scale(layer: Any) -> float:

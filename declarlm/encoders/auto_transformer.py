@@ -84,7 +84,10 @@ class AutoTransformerEncoder(Encoder):
     @property
     def max_length(self) -> int | None:
         """Most tokens of a text that are kept, special ones included; None without a limit."""
-        return min(filter(None, (self.config.max_sequence_length, self.backbone.context_length)), default=None)
+        whole, adapter = self.backbone.context_length, self.config.adapter
+        if whole is not None and adapter is not None:
+            whole = max(2, whole - adapter.extra_tokens)
+        return min(filter(None, (self.config.max_sequence_length, whole)), default=None)
 
     @property
     def left_to_right(self) -> bool:

@@ -44,6 +44,7 @@ class PretrainedText(nn.Module):
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             found = self.body(input_ids=ids, attention_mask=mask.long())
-        tokens = found.last_hidden_state.float()
+        # An adapter may have put virtual tokens before the row.
+        tokens = found.last_hidden_state[:, -ids.shape[1] :].float()
         pooled = found.pooler_output if self.how == "cls_pooled" else pool(tokens, mask, self.how)
         return Hidden(pooled, tokens, mask)

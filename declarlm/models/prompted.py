@@ -197,9 +197,15 @@ class Prompted(Model):
         self._golden, self.index = other._golden, other.index
 
     @property
+    def context_length(self) -> int | None:
+        """Most tokens that the base can take beside those that an adapter puts before each row."""
+        whole, adapter = self.backbone.context_length, self.sections.adapter
+        return whole if whole is None or adapter is None else max(2, whole - adapter.extra_tokens)
+
+    @property
     def max_length(self) -> int | None:
         """Most tokens of a row, or of prompt and answer each where an encoder reads; ``None`` without a limit."""
-        most = min(filter(None, (self.sections.max_length, self.backbone.context_length)), default=None)
+        most = min(filter(None, (self.sections.max_length, self.context_length)), default=None)
         return most if most is None else most - len(self.backbone.between)
 
     def _make_encoder(self, columns: Sequence[str]) -> None:
@@ -377,7 +383,7 @@ class Prompted(Model):
 
     def context_for(self, place: int) -> int | None:
         """Return the most tokens with which output ``place`` leaves room for the outputs after it."""
-        context = self.backbone.context_length
+        context = self.context_length
         return None if context is None else context - self._room(place + 1, lambda _: 1)
 
     def _longest_label(self, output: OutputFeature) -> int:

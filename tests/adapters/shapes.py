@@ -22,7 +22,11 @@ values, GPT-2 for layers that store their weights as (in, out), BERT for text en
 
 """
 # What an adapter needs to be told in a base as small as these.
-OPTIONS: dict[str, dict[str, Any]] = {"vera": {"r": 16}, "last_layers": {"k": 1}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "vera": {"r": 16},
+    "last_layers": {"k": 1},
+    **{kind: {"num_virtual_tokens": 4} for kind in ("prompt_tuning", "p_tuning", "prefix_tuning")},
+}
 
 
 def base(shape: str) -> Any:

@@ -11,6 +11,7 @@ from shapes import SHAPES, TABLE, attached, base, batch, table
 
 from declarlm.adapters import adapters, merge_adapter
 from declarlm.adapters.checks import outputs, still
+from declarlm.adapters.virtual_tokens import VirtualTokens
 from declarlm.core import ConfigError
 
 STEPS = 20
@@ -24,6 +25,9 @@ LEARNING = {
     "ln_tuning": (3e-2, 0.85),
     "lora": (1e-2, 0.65),
     "oft": (1e-2, 0.7),
+    "p_tuning": (1e-2, 0.97),
+    "prefix_tuning": (3e-2, 0.97),
+    "prompt_tuning": (1e-1, 0.97),
     "qlora": (1e-2, 0.65),
     "vera": (3e-2, 0.8),
 }
@@ -71,6 +75,8 @@ def test_the_start_is_the_base_and_one_batch_is_learned(kind, shape):
         expected = outputs(plain, case.inputs)
     if case.adapter.starts_at_base:
         torch.testing.assert_close(case.start, expected, rtol=0, atol=2e-5)
+    else:
+        assert (case.start - expected).abs().max() > 1e-3, "virtual tokens are seen from the start"
     assert loss(case.module, case.inputs).item() < LEARNING[kind][1] * case.before
     assert case.adapter.effect(case.module) > 0
     with still(case.module), case.adapter.off(case.module):
@@ -84,6 +90,8 @@ def test_only_the_promised_weights_are_trained(kind, shape):
     moved = {name for name, weight in case.first.items() if not torch.equal(weight, now[name])}
     assert moved <= case.promised
     assert len(moved) > 0.5 * len(case.promised), "a layer that a batch does not reach may stay"
+    if isinstance(case.adapter, VirtualTokens):
+        assert all("prompt_encoder" in name for name in case.promised)
 
 
 @pytest.mark.parametrize(("kind", "shape"), PAIRS)
