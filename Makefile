@@ -12,7 +12,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all lint schemas docs benchmark-quality benchmark-sweeps benchmark-startup starter
+.PHONY: help install quickstart test test-all lint schemas docs benchmark-quality benchmark-adapters benchmark-sweeps benchmark-startup starter
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
@@ -56,6 +56,9 @@ docs: $(STAMP) ## Generate docs/reference from the code.
 
 benchmark-quality: $(STAMP) ## Train and measure every row of the quality table (more than an hour).
 	@$(BIN)/python benchmarks/quality.py
+
+benchmark-adapters: $(STAMP) ## Train every adapter by its own defaults and write the table (an hour).
+	@$(BIN)/python benchmarks/adapters.py
 
 benchmark-sweeps: $(STAMP) ## Measure sweeps: their best, their overhead, their memory (half an hour).
 	@$(BIN)/python benchmarks/sweeps.py

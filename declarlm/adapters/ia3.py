@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from declarlm.adapters.base import adapters
 from declarlm.adapters.peft_adapter import PeftAdapter
-from declarlm.adapters.targets import AUTOMATIC, Targets, find_targets, linear_layers, transposed
+from declarlm.adapters.targets import AUTOMATIC, FEEDFORWARD_END, Targets, find_targets, linear_layers, transposed
 from declarlm.core import ConfigError, Problem, param
 from declarlm.core.errors import choose_from
 
 if TYPE_CHECKING:
     from torch import nn
 
-# Full names of the layers that give keys and values (some give the queries too), and of those that end a feed-forward.
+# Full names of the layers that give keys and values; some give the queries too.
 _KEYS = re.compile(
     r"(.*\.)?(k_proj|v_proj|k|v|key|value|k_lin|v_lin|key_proj|value_proj|query_key_value|qkv_proj|c_attn|Wqkv)"
-)
-_FEEDFORWARD = re.compile(
-    r"(.*\.)?(down_proj|fc2|fc_out|dense_4h_to_h|wo|w2|lin2|ffn_output|mlp\.(c_proj|Wo|dense)|layer\.\d+\.output\.dense)"
 )
 
 
@@ -55,7 +52,7 @@ class Ia3Adapter(PeftAdapter):
         if wanted is not None and wanted not in AUTOMATIC:
             return find_targets(module, wanted)
         layers = linear_layers(module)
-        chosen = [name for name in layers if _KEYS.fullmatch(name) or _FEEDFORWARD.fullmatch(name)]
+        chosen = [name for name in layers if _KEYS.fullmatch(name) or FEEDFORWARD_END.fullmatch(name)]
         if not chosen:
             remedy = "name keys, values and the second feed-forward layers, which are among the last names: "
             known = sorted({name.rpartition(".")[2] for name in layers})
@@ -71,7 +68,7 @@ class Ia3Adapter(PeftAdapter):
     def _feedforward(self, targets: Targets) -> list[str]:
         wanted = self.config.feedforward_modules
         if wanted is None:
-            return [name for name in targets.names if _FEEDFORWARD.fullmatch(name)]
+            return [name for name in targets.names if FEEDFORWARD_END.fullmatch(name)]
         for place, one in enumerate(wanted):
             if not any(name == one or name.endswith(f".{one}") for name in targets.names):
                 known = sorted({name.rpartition(".")[2] for name in targets.names})

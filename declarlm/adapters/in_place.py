@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from declarlm.adapters.base import Adapter
+from declarlm.adapters.own_format import read_own, write_own
 from declarlm.adapters.switching import kept, original_weights, remember
-from declarlm.backbones.trust import check_adapter_config, check_weights
 from declarlm.core import ModelError
-from declarlm.core.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from torch import nn
-
-PREFIX = "base_model.model."  # as PEFT names the weights of a base
-WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 class InPlaceAdapter(Adapter):
@@ -63,41 +59,20 @@ class InPlaceAdapter(Adapter):
 
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write the changed weights into ``folder``, by their names in the base."""
-        from safetensors.torch import save
-
         changed = {id(weight) for weight, _ in kept(module)}
-        weights = {name: weight for name, weight in module.named_parameters() if id(weight) in changed}
-        data = {f"{PREFIX}{name}": weight.detach().cpu().contiguous() for name, weight in weights.items()}
-        write_bytes(folder / WEIGHTS, save(data, {"format": "pt"}))
-        settings: Any = self.config.dump()
-        told = {key: value for key, value in settings.items() if key not in Adapter.Config.schema().fields}
-        write_json(folder / SETTINGS, {"peft_type": self.peft_type, **told})
+        write_own(self, {name: one for name, one in module.named_parameters() if id(one) in changed}, folder)
 
     def load(self, module: nn.Module, folder: Path, *, trainable: bool = False) -> nn.Module:
-        import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        saved_type = check_adapter_config(folder).get("peft_type")
-        if saved_type != self.peft_type:
-            known = str(saved_type).lower()
-            wanted = self.peft_type.lower()
-            raise ModelError(f"{folder} holds an adapter of type {known}, not {wanted}; write adapter.type: {known}")
-        check_weights(folder, "adapter_model")
-        try:
-            found = {name.removeprefix(PREFIX): weight for name, weight in load_file(folder / WEIGHTS).items()}
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"the adapter in {folder} cannot be read: {error}") from error
+        _, found = read_own(folder, self.peft_type)
         weights = dict(module.named_parameters())
         for name, weight in found.items():
             if name not in weights or weights[name].shape != weight.shape:
                 lacks = f"it has no {name} of shape {tuple(weight.shape)}"
                 raise ModelError(f"the adapter in {folder} does not fit this base: {lacks}")
         remember(module, [weights[name] for name in found])
-        with torch.no_grad():
-            for name, weight in found.items():
-                weights[name].data = weight.to(weights[name].device, weights[name].dtype)
-                weights[name].requires_grad_(trainable)
+        for name, weight in found.items():
+            weights[name].data = weight.to(weights[name].device, weights[name].dtype)
+            weights[name].requires_grad_(trainable)
         return module
 
     def off(self, module: nn.Module) -> AbstractContextManager[None]:

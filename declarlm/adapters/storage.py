@@ -23,7 +23,7 @@ def wrap(module: nn.Module, settings: Any, seed: int) -> nn.Module:
     from peft import get_peft_model
 
     base = {id(weight) for weight in module.parameters()}
-    with quiet(), _seeded(seed):
+    with quiet(), seeded(seed):
         wrapped: nn.Module = get_peft_model(module, settings)
     remember(module, [weight for weight in wrapped.parameters() if weight.requires_grad and id(weight) in base])
     return wrapped.train(module.training)
@@ -69,7 +69,7 @@ def load_adapter(module: nn.Module, folder: Path, peft_type: str, *, trainable: 
     place = str(next(module.parameters()).device)
     remember(module, _overwritten(module, folder))
     try:
-        with quiet(), _seeded(0):
+        with quiet(), seeded(0):
             loaded: nn.Module = PeftModel.from_pretrained(
                 module, str(folder), is_trainable=trainable, torch_device=place
             )
@@ -119,7 +119,7 @@ def _check_names(module: nn.Module, folder: Path) -> None:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed the generator that draws an adapter's first weights, and put it back as it was."""
     import torch
 

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 AUTOMATIC = ("auto", "all-linear")
+# Full names of the linear layers that end a feed-forward, and of those that end an attention, in every family known.
+FEEDFORWARD_END = re.compile(
+    r"(.*\.)?(down_proj|fc2|fc_out|dense_4h_to_h|wo|w2|lin2|ffn_output|mlp\.(c_proj|Wo|dense)|layer\.\d+\.output\.dense)"
+)
+ATTENTION_END = re.compile(
+    r"(.*\.)?(o_proj|out_proj|out_lin|o|attn\.(c_proj|Wo)|attention\.output\.dense|attention\.dense"
+    r"|self_attention\.dense|self_attn\.dense)"
+)
 
 
 @dataclass(frozen=True)

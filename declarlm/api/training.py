@@ -19,6 +19,7 @@ from declarlm.run import Card, Run
 from declarlm.training import Trainer, plan_steps
 from declarlm.training.group import Alone
 from declarlm.training.progress import tell
+from declarlm.training.weights import count_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,8 +91,7 @@ def fit(work: Work) -> Iterator[Evaluation]:
     remarks = _remarks(work, objective, store, judge)
     if is_new and group.is_first:
         run.write_environment(device)
-        run.write_data({**work.parts.record(), "remarks": remarks})
-        run.write_features(model.states())
+        _record(work, remarks)
     if not objective.trains:
         return
     group.prepare(model.module)
@@ -118,6 +118,15 @@ def fit(work: Work) -> Iterator[Evaluation]:
     begun = group.same(not is_new or bool(trainer.checkpoints.steps()))
     mark = partial(run.mark, "training") if group.is_first else None
     yield from trainer.fit(resume=begun, adopt=is_new and work.origin is not None, begun=mark)
+
+
+def _record(work: Work, remarks: list[str]) -> None:
+    """Write down what the run is made of, and say how much of it trains."""
+    weights = count_weights(work.model.module)
+    work.run.write_data({**work.parts.record(), "weights": weights.dump(), "remarks": remarks})
+    work.run.write_features(work.model.states())
+    if work.config.objective.trains and work.progress is not None:
+        tell([weights.sentence], work.progress)
 
 
 def begin_from(run: Run, origin: Run) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from declarlm.adapters.switching import quiet
 from declarlm.inference.picking import Picker
 
 if TYPE_CHECKING:
@@ -142,7 +144,8 @@ def decode_by_transformers(
         pad_token_id=pad,
         decoder_start_token_id=int(inputs["decoder_input_ids"][0, 0]) if model.reads_apart else None,
     )
-    with torch.random.fork_rng(devices=[]):
+    # PEFT warns that it leaves out positions, which the mask says as well.
+    with quiet() if model.adds_tokens else nullcontext(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         output = model.backbone.generate(  # type: ignore[operator]
             **inputs,

@@ -18,7 +18,9 @@ STEPS = 20
 # How the loss of one batch falls in these steps, without dropout: the rate, and the share of it that may be left.
 LEARNING = {
     "adalora": (3e-2, 0.65),
+    "adaption_prompt": (1e-1, 0.97),
     "bitfit": (3e-2, 0.85),
+    "bottleneck": (1e-2, 0.8),
     "dora": (1e-2, 0.65),
     "ia3": (1e-1, 0.8),
     "last_layers": (1e-2, 0.55),
