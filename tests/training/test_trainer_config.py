@@ -52,12 +52,12 @@ def test_every_clash_is_reported_at_once():
             checkpoints_per_epoch=2,
             learning_rate=0,
             optimizer={"type": "adamw", "betas": [0.9]},
-            precision="fp16",
+            precision="fp8",
         )
     assert str(caught.value).splitlines() == [
         "config: learning_rate: must be a number greater than 0 or 'auto', got 0",
         "config: optimizer.betas: must be two numbers, got 1",
-        "config: precision: cannot be 'fp16' (did you mean 'bf16'?), choose from: auto, bf16, fp32",
+        "config: precision: cannot be 'fp8', choose from: auto, bf16, fp16, fp32",
         "config: effective_batch_size: must be a multiple of batch_size (2), got 7",
         "config: checkpoints_per_epoch: cannot be given together with steps_per_checkpoint, choose one",
         "config: early_stop: must be at least 1, or -1 for never, got 0",
