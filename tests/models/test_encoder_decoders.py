@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import peft
 import pytest
 import torch
 import transformers as hf
@@ -184,6 +185,25 @@ def test_a_prompt_is_read_once_for_all_labels(backbone, monkeypatch):
     ids, _ = as_ragged(backbone, [(read, []) for read, _ in random_rows(backbone)])
     score_labels(module, ids, [[40, 1], [41, 1], [42, 43, 1]])
     assert seen == [4]
+
+
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig"])
+def test_virtual_tokens_are_read_in_training_and_in_writing(kind, bases):
+    backbone = open_backbone(bases["t5"])
+    torch.manual_seed(0)
+    settings = getattr(peft, kind)(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=4)
+    model = peft.get_peft_model(varied(backbone), settings).eval()
+    module, pairs = build_causal(model), random_rows(backbone)
+    loss = module.losses(collate(module, *as_ragged(backbone, pairs)))
+    torch.testing.assert_close(loss, plain_loss(model, backbone, pairs, batched=True), rtol=1e-5, atol=1e-4)
+    ids, _ = as_ragged(backbone, [(read, []) for read, _ in pairs])
+    config = hf.GenerationConfig(max_new_tokens=6, eos_token_id=sorted(STOPS), pad_token_id=0, decoder_start_token_id=0)
+    expected = []
+    for read, _ in pairs:
+        given = {"attention_mask": torch.ones(1, len(read), dtype=torch.long), "decoder_input_ids": torch.tensor([[0]])}
+        output = model.generate(input_ids=torch.tensor([read]), generation_config=config, **given)
+        expected.append(output[0, 1:].tolist())
+    assert generate(module, ids, stop_ids=STOPS, max_new_tokens=6) == expected
 
 
 def config(base, *outputs, **more):
