@@ -12,7 +12,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all lint schemas docs benchmark-quality benchmark-adapters benchmark-sweeps benchmark-startup starter
+.PHONY: help install quickstart test test-all lint schemas docs benchmark-quality benchmark-adapters benchmark-sweeps benchmark-startup benchmark-preferences benchmark-domain starter
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
@@ -62,6 +62,12 @@ benchmark-adapters: $(STAMP) ## Train every adapter by its own defaults and writ
 
 benchmark-sweeps: $(STAMP) ## Measure sweeps: their best, their overhead, their memory (half an hour).
 	@$(BIN)/python benchmarks/sweeps.py
+
+benchmark-preferences: $(STAMP) ## Measure dpo, orpo and kto on right and wrong answers (a quarter of an hour).
+	@$(BIN)/python benchmarks/preferences.py
+
+benchmark-domain: $(STAMP) ## Measure what a model learns from plays and forgets of stories (ten minutes).
+	@$(BIN)/python benchmarks/domain_adaptation.py
 
 benchmark-startup: $(STAMP) ## Measure how long the first commands take.
 	@$(BIN)/python benchmarks/startup.py

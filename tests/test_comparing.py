@@ -73,7 +73,7 @@ def test_what_was_forgotten_is_the_loss_on_other_text(runs, base, tmp_path):
     found = DeclarLM.load(runs / "adapter").compare(ROWS, general=tmp_path / "general.txt").forgetting
     reader = {"base_model": base, "input_features": [{"name": "text", "type": "text"}], "output_features": []}
     plain = DeclarLM({**reader, "trainer": {"type": "pretrain", "train_steps": 1, "learning_rate": 1e-12}})
-    texts = pd.DataFrame({"text": TEXTS})
+    texts = pd.DataFrame({"text": ["\n".join(TEXTS)]})  # the lines of a text file are one text
     expected = plain.train(texts, validation=texts, test=texts, output=tmp_path).metrics["test"]["combined"]["loss"]
     assert found.base == pytest.approx(expected, abs=1e-4)
     assert abs(found.tuned - found.base) > 1e-3

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from declarlm.api.evaluating import Predicts
 from declarlm.config import LlmConfig
 from declarlm.core import ModelError
-from declarlm.data.tables import read_table
+from declarlm.data.tables import local_files, read_table
 from declarlm.data.write import records
-from declarlm.evaluation.general import Forgetting, general_texts, text_loss
+from declarlm.evaluation.general import Forgetting, column_texts, read_general, text_loss
 from declarlm.models.llm import Llm
 from declarlm.models.reference import base_of
 
@@ -75,7 +75,8 @@ class Compares(Predicts):
         Args:
             dataset: Rows with the columns that are read and predicted.
             general: Table or file of text that the task has nothing to do with: one column, or one named ``text``,
-                on which the loss before and after says what was forgotten.
+                on which the loss before and after says what was forgotten; the lines of a text file are one text.
+                By default what ``trainer.forgetting`` names, if it is still there.
             samples: How many rows to show.
             generation: Keys of the ``generation`` section that are to be different for this call.
             adapter: Name of one of several adapters; by default the one in use.
@@ -90,7 +91,7 @@ class Compares(Predicts):
         if not (self.config.objective.trains or self.adapters):
             raise ModelError(f"trainer.type {self.config.trainer.type!r} trains nothing: the model is its base")
         table = read_table(dataset, missing_values=self.config.preprocessing.missing_values)
-        texts = None if general is None else general_texts(read_table(general), [TEXT])
+        texts = self._general_texts(table) if general is None else read_general(general, [TEXT])
         chosen = adapter if adapter is not None or not self.adapters else self._adapter_in_use()
         tuned = self._evaluate(table, generation, adapter=chosen)
         before = self._evaluate(table, generation, adapter=chosen, under=_base)
@@ -98,6 +99,15 @@ class Compares(Predicts):
         shown, changed = _samples(model, table, before.predictions, tuned.predictions, samples)
         forgetting = None if texts is None else _forgetting(model, texts)
         return Comparison({BASE: before.metrics, TUNED: tuned.metrics}, shown, changed, len(table), forgetting)
+
+    def _general_texts(self, table: pd.DataFrame) -> list[str] | None:
+        """Return the general texts that training was measured on, if there were any and they can still be read."""
+        name = getattr(self.config.trainer, "forgetting", None)
+        if name is None:
+            return None
+        if name in table.columns:
+            return column_texts([table], name)
+        return read_general(name, [TEXT]) if local_files(name) else None
 
 
 @contextmanager

@@ -152,7 +152,8 @@ class DeclarLM(Compares):
                 metrics = yield from backend.train(Training(self.document.data, rows, run.directory, origin), progress)
             else:
                 group = Alone() if seat is None else seat.group
-                work = Work(self.config, model, parts, run, self._device, self._predict_raw, progress, origin, group)
+                device, predict = self._device, self._predict_raw
+                work = Work(self.config, model, objective, parts, run, device, predict, progress, origin, group)
                 yield from fit(work)
                 self._model = model
                 metrics = conclude(work, lambda table: self._evaluate(table, group=group).metrics)

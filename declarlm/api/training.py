@@ -40,6 +40,7 @@ class Work:
     Attributes:
         config: The config, valid and complete.
         model: The model of the config, which has seen no row yet.
+        objective: What is learned; it may remember how the model was before.
         parts: Its rows.
         run: Where everything about it is kept.
         find_device: Returns where it runs; asked for only when the rows are known to be right, as it loads torch.
@@ -51,6 +52,7 @@ class Work:
 
     config: ModelConfig
     model: Model
+    objective: Objective
     parts: Parts
     run: Run
     find_device: Callable[[], str]
@@ -64,7 +66,7 @@ def fit(work: Work) -> Iterator[Evaluation]:
     """Take the model from sections to trained weights, and yield after each evaluation."""
     config, model, tables, run, group = work.config.trainer, work.model, work.parts.tables, work.run, work.group
     is_new = group.same(run.status.state == "created")
-    objective = config.build()
+    objective = work.objective
     check_tunable(model.outputs, tables.validation)
     model.start = start_of(run)
     model.learn(tables.train, *tables.held_out)
@@ -184,6 +186,9 @@ def conclude(work: Work, measure: Callable[[pd.DataFrame], Mapping[str, Any]]) -
     tables = {"validation": parts.tables.validation, "test": parts.tables.test}
     with group.evaluating(model.module):
         metrics: Metrics = {split: dict(measure(table)) for split, table in tables.items() if len(table)}
+        if (forgotten := work.objective.forgotten(model)) is not None:
+            metrics["general"] = {"forgetting": forgotten.metrics()}
+            tell([forgotten.sentence] * (work.progress is not None), work.progress)
     if group.is_first:
         for leftover in ("base", START):
             rmtree(run.directory / leftover, ignore_errors=True)

@@ -18,7 +18,7 @@ from declarlm.hyperopt.section import Hyperopt
 from declarlm.objectives.base import Objective, objectives
 
 # Names under which runs keep numbers that belong to no output.
-RESERVED = ("combined", "training", "preferences", "rewards", "contrast")
+RESERVED = ("combined", "training", "preferences", "rewards", "contrast", "forgetting", "general")
 
 KINDS: dict[Any, type[ModelConfig]] = {}  # by ``model_type``; each kind enters itself
 

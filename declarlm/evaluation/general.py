@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from declarlm.core import DataError
 from declarlm.core.batching import in_batches
+from declarlm.data.tables import read_table
 from declarlm.features.cells import as_texts
 from declarlm.models.causal import collate
 
@@ -42,6 +44,22 @@ class Forgetting:
             f"{abs(change):.4f} {how}"
         )
 
+    def metrics(self) -> dict[str, float]:
+        """Return it as metrics: ``loss``, ``base_loss`` and how much the loss rose."""
+        return {"loss": self.tuned, "base_loss": self.base, "rise": self.tuned - self.base}
+
+
+def read_general(dataset: Any, named: Sequence[str]) -> list[str]:
+    """Return the general texts of a table or file: the lines of a text file are one text, other rows one each.
+
+    Raises:
+        DataError: As ``general_texts``, or if it cannot be read.
+    """
+    table = read_table(dataset)
+    if isinstance(dataset, str | Path) and str(dataset).lower().endswith((".txt", ".txt.gz")):
+        table = table.iloc[:1].assign(text="\n".join(as_texts(table["text"]).fillna("")))
+    return general_texts(table, named)
+
 
 def general_texts(table: pd.DataFrame, named: Sequence[str]) -> list[str]:
     """Return the general texts of a table: the cells of its one column, or of the first one of the given names.
@@ -54,7 +72,16 @@ def general_texts(table: pd.DataFrame, named: Sequence[str]) -> list[str]:
     if column is None:
         wanted = " or ".join(dict.fromkeys(named))
         raise DataError(f"general text needs one column, or one that is named {wanted}; got: {', '.join(known)}")
-    texts = [text for text in as_texts(table[column]).dropna() if text.strip()]
+    return column_texts([table], column)
+
+
+def column_texts(tables: Sequence[pd.DataFrame], column: str) -> list[str]:
+    """Return the texts in a column of tables; cells without text are left out.
+
+    Raises:
+        DataError: If none of them has text.
+    """
+    texts = [text for table in tables for text in as_texts(table[column]).dropna() if text.strip()]
     if not texts:
         raise DataError("has no general text in any row", column=column)
     return texts

@@ -159,7 +159,7 @@ class Model:
         """
         raise NotImplementedError
 
-    def pack(self, table: pd.DataFrame, *, length: int | None) -> Store:
+    def pack(self, table: pd.DataFrame, *, length: int | None, as_lines: bool = False) -> Store:
         """Return raw text as pieces of at most ``length`` tokens, for next-token training.
 
         Raises:

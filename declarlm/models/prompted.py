@@ -324,14 +324,16 @@ class Prompted(Model):
         require_columns(table, [source])
         return self.inputs[0].render(table[source])
 
-    def pack(self, table: pd.DataFrame, *, length: int | None) -> LlmRows:
+    def pack(self, table: pd.DataFrame, *, length: int | None, as_lines: bool = False) -> LlmRows:
         """Return the one text column as pieces of ``length`` tokens, all of them supervised.
 
-        Texts are laid end to end, each closed by the stop token; what is left at the end is a shorter piece.
+        Texts, or with ``as_lines`` the one text whose lines they are, are laid end to end, each closed by the stop
+        token; what is left at the end is a shorter piece.
         """
-        size, texts, name = self._piece(length), self._raw_texts(table), self.inputs[0].name
-        plain = plain_encoder(self.backbone, name)
-        return LlmRows(cached_tokens(self.cache_key(table, size), lambda: pieces(plain, name, texts, size)))
+        size, lines, name = self._piece(length), self._raw_texts(table), self.inputs[0].name
+        texts, plain = ["\n".join(lines)] if as_lines else lines, plain_encoder(self.backbone, name)
+        key = self.cache_key(table, size, *(["lines"] * as_lines))
+        return LlmRows(cached_tokens(key, lambda: pieces(plain, name, texts, size)))
 
     def pack_texts(self, texts: Sequence[str]) -> LlmRows:
         """Return any texts as ``pack`` returns those of the text column."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
+    from declarlm.evaluation.general import Forgetting
     from declarlm.features.base import OutputFeature
     from declarlm.models.base import Model, Store
 
@@ -90,6 +91,10 @@ class Objective:
     def workload(self, model: Model, store: Any) -> Supervised:
         """Return the rows with their losses, as the trainer asks for them."""
         return Supervised(model, store)
+
+    def forgotten(self, model: Model) -> Forgetting | None:
+        """Return what training cost on text that it had nothing to do with, if the config asks for it."""
+        return None
 
     def measure(
         self,

@@ -75,7 +75,7 @@ def first_config(table: pd.DataFrame, target: str, *, source: str, base_model: s
     left_out = [column for column in columns if column.type is None]
     if not inputs and goal.type == "text" and not derived:
         plan = Plan(source, len(table), goal, [goal], left_out, base_model or "starter")
-        return _document(plan, [*_base(plan), *_features(plan), *_pretraining()])
+        return _document(plan, [*_base(plan), *_features(plan), *_pretraining(source)])
     if not inputs:
         raise DataError(f"{source}: no other column tells anything about {target!r}")
     plan = Plan(source, len(table), goal, inputs, left_out, base_model or ("starter" if goal.type == "text" else None))
@@ -179,13 +179,16 @@ def _training(plan: Plan) -> list[str]:
     ]
 
 
-def _pretraining() -> list[str]:
+def _pretraining(source: str) -> list[str]:
+    lines = source.lower().endswith((".txt", ".txt.gz"))
+    split = "sequential" if lines else "random"
     return [
         "",
         "preprocessing:",
-        "  split: {type: random, probabilities: [0.9, 0.05, 0.05]}  # train, validation, test",
+        f"  split: {{type: {split}, probabilities: [0.9, 0.05, 0.05]}}  # train, validation, test",
         "trainer:",
         "  type: pretrain  # there is nothing to predict it from: learn to continue the text",
+        *(["  rows: lines  # of one text; write documents if each line is a text of its own"] * lines),
         "  epochs: 1  # passes over the text",
     ]
 

@@ -74,6 +74,7 @@ def test_the_order_of_a_seed_never_changes():
     "split",
     [
         {"type": "random"},
+        {"type": "sequential"},
         {"type": "stratified", "column": "label"},
         {"type": "group", "column": "label"},
         {"type": "hash", "column": "text"},
@@ -87,12 +88,16 @@ def test_every_row_is_in_one_part_of_about_the_right_size(shared, split):
     parts = parts_of(table, **split)
     assert sorted(chain(*parts)) == list(range(len(table)))
     assert all(part == sorted(part) for part in parts)
-    exactly = split["type"] in ("random", "stratified", "datetime")
+    exactly = split["type"] in ("random", "sequential", "stratified", "datetime")
     for part, share in zip(parts, (0.7, 0.1, 0.2), strict=True):
         assert abs(len(part) - share * len(table)) <= (1 if exactly else 100)
     assert parts == parts_of(table, **split)
-    if split["type"] != "datetime":
+    if split["type"] not in ("datetime", "sequential"):
         assert parts != parts_of(table, seed=43, **split)
+
+
+def test_a_sequential_split_tests_on_the_last_rows():
+    assert parts_of(rows(10), type="sequential") == [[0, 1, 2, 3, 4, 5, 6], [7], [8, 9]]
 
 
 def test_rows_keep_the_index_of_the_table():
@@ -104,7 +109,12 @@ def test_rows_keep_the_index_of_the_table():
 
 @pytest.mark.parametrize(("shares", "empty"), [([1, 0, 0], [False, True, True]), ([0.9, 0.1, 0], [False, False, True])])
 def test_a_share_of_zero_leaves_the_part_out(shares, empty):
-    for split in ({"type": "random"}, {"type": "stratified", "column": "n"}, {"type": "datetime", "column": "n"}):
+    for split in (
+        {"type": "random"},
+        {"type": "sequential"},
+        {"type": "stratified", "column": "n"},
+        {"type": "datetime", "column": "n"},
+    ):
         if split["type"] == "stratified" and not empty[1]:
             continue  # Ten labels with one row each are all trained on.
         parts = parts_of(rows(10), probabilities=shares, **split)
