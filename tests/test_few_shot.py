@@ -5,6 +5,7 @@ import pytest
 from small_bases import save_tiny_bert, save_tiny_llama
 
 from declarlm import DeclarLM
+from declarlm.api.merging import merge_into_base
 from declarlm.core import DataError
 from declarlm.core.errors import DeclarlmWarning
 
@@ -69,6 +70,22 @@ def test_a_tuned_model_sees_examples_in_training_and_after_loading(tmp_path, kin
     pd.testing.assert_frame_equal(DeclarLM.load(run.directory).predict(table), run.model.predict(table))
     vectors = run.directory / "model/retrieval/vectors.safetensors"
     assert vectors.is_file() == (kind == "semantic")
+
+
+def test_examples_stay_with_an_adapter_wherever_it_goes(tmp_path):
+    given = config(base_model=save_tiny_llama(tmp_path / "llama", context_length=256), adapter={"type": "lora", "r": 2})
+    given["trainer"] = {"epochs": 1, "batch_size": 4}
+    table = rows()
+    run = DeclarLM(given).train(table, output=tmp_path, name="few")
+    expected = run.model.predict(table)
+    named = DeclarLM({"base_model": given["base_model"], "adapters": {"few": str(run.directory)}})
+    pd.testing.assert_frame_equal(named.predict(table, adapter="few"), expected)
+    merge_into_base(run.directory, tmp_path / "merged")
+    pd.testing.assert_frame_equal(DeclarLM.load(tmp_path / "merged").predict(table), expected, atol=1e-4)
+    further = DeclarLM.load(run.directory).train(table[:9], output=tmp_path, name="further").model
+    kept = set(pd.read_json(tmp_path / "further/model/retrieval/examples.json", typ="series")["inputs"])
+    assert kept < set(table["text"][:9])
+    pd.testing.assert_frame_equal(DeclarLM.load(tmp_path / "further").predict(table), further.predict(table))
 
 
 def test_examples_that_do_not_fit_are_counted_in_training_and_prediction(tmp_path):

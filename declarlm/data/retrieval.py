@@ -89,19 +89,31 @@ class ExampleIndex:
     def _alike(self, queries: Sequence[str]) -> list[list[int]]:
         import numpy as np
 
-        vectors = np.asarray(self.vectors, dtype=np.float32)
+        asked, count = self._vectors_for(queries), min(self._settings.k, len(self.examples))
+        rows = np.asarray(self.vectors, dtype=np.float32)
         found: list[list[int]] = []
         for start in range(0, len(queries), _BLOCK):
-            block = queries[start : start + _BLOCK]
-            likeness = np.round(np.asarray(self._vectors_of(block), dtype=np.float32) @ vectors.T, _DIGITS)
-            for row, query in enumerate(block):
+            block = slice(start, start + _BLOCK)
+            likeness = np.round(asked[block] @ rows.T, _DIGITS)
+            for row, query in enumerate(queries[block]):
                 if (own := self._places.get(query)) is not None:
                     likeness[row, own] = -np.inf
-            count = min(self._settings.k, len(self.examples))
             bounds = -np.partition(-likeness, count - 1, axis=1)[:, count - 1]
             for values, bound in zip(likeness, bounds, strict=True):
                 near = np.flatnonzero((values >= bound) & np.isfinite(values))
                 found.append(near[np.argsort(-values[near], kind="stable")][:count].tolist())
+        return found
+
+    def _vectors_for(self, queries: Sequence[str]) -> np.ndarray[Any, Any]:
+        """Return the direction of each query's vector, ``float32 (queries, width)``; those of the index are known."""
+        import numpy as np
+
+        new = [query for query in queries if query not in self._places]
+        found = np.zeros((len(queries), self.vectors.shape[1]), dtype=np.float32)
+        is_new = np.array([query not in self._places for query in queries], dtype=bool)
+        found[~is_new] = self.vectors[[self._places[query] for query in queries if query in self._places]]
+        if new:
+            found[is_new] = self._vectors_of(new)
         return found
 
     @cached_property

@@ -154,7 +154,8 @@ class Feature:
         """Return read values with the missing ones filled in.
 
         Raises:
-            DataError: If one is missing and the strategy is ``error`` or ``drop_row`` (use ``keep`` first).
+            DataError: If one is missing and the strategy is ``error`` or ``drop_row`` (use ``keep`` first), or needs
+                training rows and there were none.
         """
         self.check_missing(values)
         strategy = self.config.preprocessing.missing_value_strategy
@@ -162,6 +163,11 @@ class Feature:
             return values
         if strategy in ("bfill", "ffill"):
             values = values.bfill() if strategy == "bfill" else values.ffill()
+        missing = values.isna()
+        if self.state.fill is None and missing.any():
+            remedy = f"{strategy} learns what stands for it from training rows: call train first, or write drop_row"
+            row = values.index[int(missing.to_numpy().argmax())]
+            raise DataError(f"is missing, and {remedy}", column=self.config.source, row=row)
         return values.fillna(self.state.fill)
 
     def check_missing(self, values: pd.Series) -> None:
@@ -178,6 +184,12 @@ class Feature:
             remedy = "; write preprocessing.missing_value_strategy: drop_row to leave such rows out"
             row = values.index[int(missing.to_numpy().argmax())]
             raise DataError(f"is missing{remedy * (strategy == 'error')}", column=self.config.source, row=row)
+
+    def unlearned_fill(self) -> Any:
+        """Return what stands for a missing value without training rows, None where only they could tell."""
+        preprocessing = self.config.preprocessing
+        known = preprocessing.missing_value_strategy in ("fill_with_const", "bfill", "ffill")
+        return preprocessing.fill_value if known else None
 
     def learn_fill(self, values: pd.Series) -> Any:
         """Return what stands for a missing value, from the read values of the training rows.

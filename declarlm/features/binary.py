@@ -118,11 +118,14 @@ class _Binary(Feature):
 
     def _fill(self, column: pd.Series) -> bool | None:
         """Return what a missing cell counts as; ``state`` must know the spellings."""
-        strategy = self.config.preprocessing.missing_value_strategy
-        if strategy in ("fill_with_false", "fill_with_true"):
-            return bool(strategy == "fill_with_true")
-        fill = self.learn_fill(self.read(column))
+        fill = self.unlearned_fill()
+        fill = self.learn_fill(self.read(column)) if fill is None else fill
         return None if fill is None else bool(fill)
+
+    def unlearned_fill(self) -> Any:
+        strategy = self.config.preprocessing.missing_value_strategy
+        named = {"fill_with_false": False, "fill_with_true": True}
+        return named.get(strategy, super().unlearned_fill())
 
 
 @input_features.register("binary")
@@ -236,7 +239,7 @@ class BinaryOutput(_Binary, LabelOutput):
             )
         spellings = self._spellings(labels)
         ordered = sorted(labels, key=spellings.__getitem__)
-        self.state = self.State(labels=ordered, spellings=spellings, counts=[0, 0])
+        self.state = self.State(labels=ordered, spellings=spellings, counts=[0, 0], fill=self.unlearned_fill())
         return self.untuned()
 
     @property

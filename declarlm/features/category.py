@@ -166,7 +166,7 @@ class CategoryOutput(LabelOutput):
                 "has no labels to choose from: write preprocessing.labels or decoder.match, or train on a table",
                 column=self.config.source,
             )
-        self.state = self.State(labels=labels, counts=[0] * len(labels))
+        self.state = self.State(labels=labels, counts=[0] * len(labels), fill=self.unlearned_fill())
         return self.untuned()
 
     def _labels(self, counts: dict[str, int]) -> list[str]:

@@ -210,7 +210,7 @@ class NumberOutput(_Number, OutputFeature):
         return 1
 
     def without_rows(self) -> Self:
-        self.state = self.State(shift=0.0, scale=1.0, mean=0.0, deviation=1.0)
+        self.state = self.State(shift=0.0, scale=1.0, mean=0.0, deviation=1.0, fill=self.unlearned_fill())
         return self
 
     def targets(self, column: pd.Series) -> np.ndarray[Any, Any]:

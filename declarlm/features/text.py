@@ -178,7 +178,7 @@ class TextOutput(OutputFeature):
         return self
 
     def without_rows(self) -> Self:
-        self.state = self.State(fill=self.config.preprocessing.fill_value)
+        self.state = self.State(fill=self.unlearned_fill())
         return self
 
     def keep(self, column: pd.Series) -> np.ndarray[Any, Any]:
