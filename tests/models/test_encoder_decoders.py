@@ -333,3 +333,16 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(bases, tmp_path, monkey
         DeclarLM(settings).train(ROWS, output=tmp_path, name="stopped")
     monkeypatch.setattr(Trainer, "_train_step", step)
     pd.testing.assert_frame_equal(resume_training(tmp_path / "stopped", dataset=ROWS).model.predict(ROWS), whole)
+
+
+@pytest.mark.parametrize("family", BASES)
+def test_answers_with_several_words_come_back_from_their_tokens(family, bases, tmp_path):
+    model = DeclarLM(config(bases[family], "color", "thing")).train(ROWS, output=tmp_path).model._ready()
+    for name, text in (("color", "dark red wine"), ("thing", "the mat, and 2 films!")):
+        ids = model.encoder.answer_ids(name, text, last=False)
+        assert model.encoder.decode(ids, name) == text
+    (row,) = model.encode(ROWS[:1]).tokens.ids
+    written = row.tolist()[row.tolist().index(BORDER) + 1 :]
+    answered = [*model.encoder.literals[0], *model.encoder.answer_ids("color", "red", last=False)]
+    answered += [*model.encoder.literals[1], *model.encoder.answer_ids("thing", "mat", last=True)]
+    assert written[len(written) - len(answered) :] == answered
