@@ -146,6 +146,8 @@ TARGETS = {
     "binary": (SCORES[:, :1], torch.tensor([1, 0, 0, -1, 1])),
     "number": (SCORES[:, :1], torch.tensor([1.0, -0.5, 0.0, torch.nan, 30.0])),
     "sequence": (SCORES, torch.tensor([0, 2, 1, -1, 1])),
+    "vector": (SCORES, torch.tensor([[1.0, 0.5, 1], [0, 0, 0], [1, 1, -1], [torch.nan] * 3, [30, 1, 0]])),
+    "set": (SCORES, torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 1, 1], [torch.nan] * 3, [0, 1, 0]])),
 }
 KNOWN = [0, 1, 2, 4]
 REFERENCES = {
@@ -153,9 +155,10 @@ REFERENCES = {
     "binary_weighted_cross_entropy": lambda scores, targets: functional.binary_cross_entropy_with_logits(
         scores[:, 0], targets.float()
     ),
-    "mean_squared_error": lambda scores, targets: functional.mse_loss(scores[:, 0], targets),
-    "mean_absolute_error": lambda scores, targets: functional.l1_loss(scores[:, 0], targets),
-    "huber": lambda scores, targets: functional.huber_loss(scores[:, 0], targets),
+    "mean_squared_error": lambda scores, targets: functional.mse_loss(scores.reshape(targets.shape), targets),
+    "mean_absolute_error": lambda scores, targets: functional.l1_loss(scores.reshape(targets.shape), targets),
+    "sigmoid_cross_entropy": functional.binary_cross_entropy_with_logits,
+    "huber": lambda scores, targets: functional.huber_loss(scores.reshape(targets.shape), targets),
 }
 LOSSES = [
     (name, kind)
@@ -206,6 +209,8 @@ TRUTHS: dict[str, list[Any]] = {
     "binary": ["no", "yes", "yes", "no", "yes", "no"],
     "number": [1.0, 2.0, -3.0, 4.5, 7.0, 0.5],
     "text": ['{"a": 1}', '["b c", 2]', '{"d": "e"}', '{"f": []}', '[1, "g"]', '{"h i": 3}'],
+    "set": [["a"], ["a", "b"], ["c"], ["b", "c"], ["a", "c"], ["d"]],
+    "vector": [[1.0, 0.0], [2.0, 1.0], [-3.0, 2.0], [4.5, 1.0], [7.0, -1.0], [0.5, 3.0]],
     "sequence": [["B-x", "O"], ["O", "B-y"], ["B-x", "I-x"], ["O", "O"], ["B-y", "I-y"], ["B-y", "O"]],
 }
 METRICS = [(name, kind) for name in REGISTRIES["metrics"] for kind in sorted(plugin("metrics", name).accepts)]
@@ -226,7 +231,7 @@ def test_nothing_beats_a_perfect_prediction(name, kind):
     metric = config_of("metrics", name).build()
     sign = 1 if metric.goal == "maximize" else -1
     best = sign * metric.compute(truth, prediction_of(kind, truth))
-    wrong = {"text": ["no json"] * 6, "sequence": [["O", "O"]] * 6}.get(kind, truth)
+    wrong = {"text": ["no json"] * 6, "set": [["x"]] * 6, "sequence": [["O", "O"]] * 6}.get(kind, truth)
     missing = [float("nan")] * 6 if kind == "number" else wrong
     worse = [truth[step:] + truth[:step] for step in range(1, 6)] + [missing]
     found = [sign * metric.compute(truth, prediction_of(kind, values)) for values in worse]

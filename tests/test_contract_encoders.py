@@ -18,6 +18,8 @@ from declarlm.layers.hidden import Hidden
 VALUES: dict[str, Any] = {
     "text": ["the film was good", "", "bad food not good at all", "the the the", "a very bad film"],
     "category": np.array([0, 2, 1, 2, 3]),
+    "set": Ragged.from_rows([[1, 2], [0], [3], [1, 2, 3], [2]]),
+    "vector": np.array([[0.5, 1.0], [-1.0, 0.0], [2.0, 2.0], [0.0, 3.0], [0.25, -1.0]], dtype=np.float32),
     "number": np.array([[0.5], [-1.0], [2.0], [0.0], [0.25]], dtype=np.float32),
 }
 

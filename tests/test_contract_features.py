@@ -19,6 +19,9 @@ CELLS: dict[str, list[Any]] = {
     "category": ["Oslo", "Rome", "Oslo", "Oslo", "Paris", "Rome"],
     "number": [1.5, -2.0, 0.25, 30.0, 7.0, 7.0],
     "sequence": [["B-x", "O"], ["O"], ["B-x", "I-x", "B-y"], [], ["O", "O"], ["B-y"]],
+    "set": [["a", "b"], ["a"], [], ["b", "c"], ["a"], ["c"]],
+    "date": ["2026-01-31", "2026-02-01T14:05", "1999-12-31", "2026-11-27", "2030-06-01T00:00+02:00", "2026-01-31"],
+    "vector": [[1.0, 2.0], [0.5, -1.0], [0.0, 0.0], [3.0, 1.0], [1.0, 1.0], [2.0, 2.0]],
     "text": ["red wine", "white wine", "red wine", "a rosé", "The End", "red"],
 }
 UNSEEN: dict[str, Any] = {
@@ -26,6 +29,9 @@ UNSEEN: dict[str, Any] = {
     "category": "Lima",
     "number": 1e6,
     "sequence": ["B-z", "O"],
+    "set": ["a", "z"],
+    "date": "2100-01-01",
+    "vector": [1e6, -1e6],
     "text": "never seen",
 }
 
@@ -51,7 +57,7 @@ SIDES = [(side, name) for side in ("input_features", "output_features") for name
 def read(feature: Any, column: pd.Series) -> Any:
     """What a model takes of a column."""
     if hasattr(feature, "transform"):
-        return list(feature.transform(column))
+        return [row.tolist() if hasattr(row, "tolist") else row for row in feature.transform(column)]
     if "llm" in feature.default_decoders:
         return list(feature.answers(column))
     return [row.tolist() for row in feature.targets(column)]

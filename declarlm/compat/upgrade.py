@@ -61,6 +61,7 @@ def upgrade(document: Document) -> Document:
     _padding(tree)
     _by_type(tree)
     _passed_through(tree)
+    _named_by_type(tree)
     for pattern in IGNORED:
         for steps in tree.find(pattern):
             tree.pop(steps)
@@ -307,6 +308,15 @@ def _passed_through(tree: _Tree) -> None:
         named = encoder if isinstance(encoder, dict) else {"type": encoder}
         if _is_llm(tree) and named.get("type") == "passthrough" and not set(named) - {"type", "skip"}:
             tree.pop(steps)
+
+
+def _named_by_type(tree: _Tree) -> None:
+    """Ludwig calls the encoders of several types embed; here each has a name of its own."""
+    names = {"set": "label_embedding", "date": "dense"}
+    for steps in [*tree.find("input_features.*.encoder"), *tree.find("input_features.*.encoder.type")]:
+        own = names.get(str(_kind(tree, steps)))
+        if own is not None:
+            tree.translate(steps, [("embed", own)])
 
 
 def _is_llm(tree: _Tree) -> bool:

@@ -1,4 +1,4 @@
-"""Head that scores the labels of a category."""
+"""Head that scores labels, of which a row has one or several."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Classifier(Head):
     Input: hidden vector, ``float (batch, width)``. Output: logits, ``float (batch, labels)``.
     """
 
-    accepts = frozenset({"category", "binary"})
+    accepts = frozenset({"category", "binary", "set"})
 
     class Config(Head.Config, FullyConnectedConfig):
         dropout: float = param("Probability of zeroing a value in training.", default=0.1, min=0, below=1)

@@ -1,4 +1,4 @@
-"""Dense encoder: a trained vector for a category or a number."""
+"""Dense encoder: a trained vector for a category or for numbers."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ if TYPE_CHECKING:
 
 @encoders.register("dense")
 class DenseEncoder(Encoder):
-    """Look up one trained vector per category, or spread a number over one; then fully connected layers, if any.
+    """Look up one trained vector per category, or spread numbers over one; then fully connected layers, if any.
 
-    Input: ids, ``int64 (batch,)``, or scaled numbers, ``float32 (batch, 1)``.
+    Input: ids, ``int64 (batch,)``, or scaled numbers, ``float32 (batch, numbers)``.
     Output: ``float32 (batch, embedding_size)``, or ``output_size`` with layers.
     """
 
-    accepts = frozenset({"category", "number"})
+    accepts = frozenset({"category", "number", "vector"})
 
     class Config(Encoder.Config, FullyConnectedConfig):
         embedding_size: int = param("Length of the vector of a category or number.", default=50, min=1)
 
     class State(Encoder.State):
         num_categories: int | None = param("How many ids there are; null for numbers.", default=None)
+        num_numbers: int = param("How many numbers a row has.", default=1, min=1)
 
     def fit(self, values: Any) -> Self:
-        self.state = self.State(num_categories=count_categories(values) if values.dtype.kind == "i" else None)
+        is_id = values.dtype.kind == "i"
+        self.state = self.State(
+            num_categories=count_categories(values) if is_id else None, num_numbers=1 if is_id else values.shape[1]
+        )
         return self
 
     def build(self) -> nn.Module:
@@ -43,7 +47,8 @@ class DenseEncoder(Encoder):
                 self.state.num_categories, config.embedding_size, layers, layers.width, config.dropout
             )
         activation = ACTIVATIONS[config.activation or "relu"]()
-        return NumberProjection(config.embedding_size, activation, layers, layers.width, config.dropout)
+        numbers = self.state.num_numbers
+        return NumberProjection(numbers, config.embedding_size, activation, layers, layers.width, config.dropout)
 
 
 def count_categories(ids: Any) -> int:

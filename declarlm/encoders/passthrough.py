@@ -1,4 +1,4 @@
-"""Encoder that leaves a number as it is."""
+"""Encoder that leaves numbers as they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PassthroughEncoder(Encoder):
     Input and output: ``float32 (batch, numbers)``.
     """
 
-    accepts = frozenset({"number"})
+    accepts = frozenset({"number", "vector"})
 
     class State(Encoder.State):
         width: int = param("How many numbers a row has.", default=1, min=1)

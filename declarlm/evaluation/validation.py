@@ -25,6 +25,8 @@ DEFAULT_METRIC = {
     "number": "rmse",
     "text": "loss",
     "sequence": "entity_f1",
+    "set": "jaccard",
+    "vector": "rmse",
 }
 
 

@@ -42,18 +42,20 @@ class OneHot(nn.Module):
 
 
 class NumberProjection(nn.Module):
-    """Spread a number over a trained vector with a nonlinearity, then pass it through ``layers``."""
+    """Spread numbers over a trained vector with a nonlinearity, then pass it through ``layers``."""
 
-    def __init__(self, size: int, activation: nn.Module, layers: nn.Module, width: int, dropout: float) -> None:
+    def __init__(
+        self, numbers: int, size: int, activation: nn.Module, layers: nn.Module, width: int, dropout: float
+    ) -> None:
         super().__init__()
         self.width = width
-        self.projection = nn.Linear(1, size)
+        self.projection = nn.Linear(numbers, size)
         self.activation = activation
         self.dropout = nn.Dropout(dropout)
         self.layers = layers
 
     def forward(self, values: Tensor) -> Hidden:
-        """Map ``float (batch, 1)`` to ``float (batch, width)``."""
+        """Map ``float (batch, numbers)`` to ``float (batch, width)``."""
         return Hidden(self.layers(self.dropout(self.activation(self.projection(values)))))
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from declarlm.core import param
 from declarlm.losses.base import Loss, losses
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
 class _Difference(Loss):
-    accepts = frozenset({"number"})
+    accepts = frozenset({"number", "vector"})
+
+    def row_weights(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        weights = super().row_weights(targets)
+        return weights if weights.ndim == 1 else weights.min(axis=1)
 
     def sum(self, scores: Tensor, targets: Tensor) -> Tensor:
-        known = ~targets.isnan()
-        return self.of(scores.squeeze(-1).float()[known] - targets[known]).sum()
+        # A row of a vector counts as one: what is lost is the mean over its numbers.
+        wanted = targets if targets.ndim > 1 else targets[:, None]
+        known = ~wanted.isnan().any(dim=1)
+        return self.of(scores.float()[known] - wanted[known]).mean(dim=1).sum()
 
     def of(self, differences: Tensor) -> Tensor:
-        """Return the loss of each difference between a score and its target, ``float (rows,)``."""
+        """Return the loss of each difference between a score and its target, of the same shape."""
         raise NotImplementedError
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NumberMetric(Metric):
-    """A metric of two arrays of finite numbers, ``float64 (rows,)``."""
+    """A metric of two arrays of finite numbers, ``float64 (rows,)`` or, of vectors, all their numbers in a row."""
 
     accepts = frozenset({"number"})
 
@@ -49,6 +49,7 @@ class Answered(NumberMetric):
 class MeanSquaredError(NumberMetric):
     """Mean of the squared differences, in the squared unit of the column."""
 
+    accepts = frozenset({"number", "vector"})
     goal = "minimize"
 
     def compare(self, truth: Numbers, values: Numbers) -> float:
@@ -59,6 +60,7 @@ class MeanSquaredError(NumberMetric):
 class RootMeanSquaredError(NumberMetric):
     """Root of the mean of the squared differences, in the unit of the column."""
 
+    accepts = frozenset({"number", "vector"})
     goal = "minimize"
 
     def compare(self, truth: Numbers, values: Numbers) -> float:
@@ -69,6 +71,7 @@ class RootMeanSquaredError(NumberMetric):
 class MeanAbsoluteError(NumberMetric):
     """Mean of the absolute differences, in the unit of the column."""
 
+    accepts = frozenset({"number", "vector"})
     goal = "minimize"
 
     def compare(self, truth: Numbers, values: Numbers) -> float:

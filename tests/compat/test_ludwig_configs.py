@@ -116,6 +116,15 @@ def upgraded(text: str) -> dict:
                 }
             },
         ),
+        (
+            "input_features: [{name: a, type: set, encoder: embed}, {name: b, type: date, encoder: {type: embed}}]",
+            {
+                "input_features": [
+                    {"name": "a", "type": "set", "encoder": "label_embedding"},
+                    {"name": "b", "type": "date", "encoder": {"type": "dense"}},
+                ]
+            },
+        ),
         ("adapters: null", {}),
         ("generation: {num_beams: 4, temperature: .1, top_k: 40}", {"generation": {"num_beams": 4}}),
         (

@@ -26,6 +26,7 @@ def test_each_decoder_says_which_model_it_reads():
         "category_extractor": ["llm"],
         "classifier": ["ecd"],
         "number_extractor": ["llm"],
+        "projector": ["ecd"],
         "regressor": ["ecd"],
         "tagger": ["ecd"],
         "text_extractor": ["llm"],

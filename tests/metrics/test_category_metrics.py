@@ -126,7 +126,7 @@ def test_a_metric_of_another_type_is_refused():
 
 def test_every_metric_has_a_goal():
     errors = {"log_loss", "mae", "mape", "mse", "rmse"}
-    smaller = errors | {"expected_calibration_error", "uncalibrated_expected_calibration_error"}
+    smaller = errors | {"expected_calibration_error", "uncalibrated_expected_calibration_error", "hamming_loss"}
     assert {name for name in metrics if goal_of(name) == "minimize"} == smaller
     assert goal_of("loss") == goal_of("perplexity") == goal_of("mean_squared_error") == "minimize"
     with pytest.raises(DeclarlmError, match=r"^no metric is named 'acuracy' \(did you mean 'accuracy'\?\), choose "):
