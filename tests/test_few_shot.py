@@ -72,6 +72,16 @@ def test_a_tuned_model_sees_examples_in_training_and_after_loading(tmp_path, kin
     assert vectors.is_file() == (kind == "semantic")
 
 
+def test_an_input_that_is_no_column_finds_examples_by_what_the_template_reads(tmp_path):
+    given = config(input_features=[{"name": "prompt", "type": "text"}])
+    given["prompt"] = {"template": "{context}\n\n{text} =>", "retrieval": {"type": "random", "k": 2}}
+    table = rows()
+    run = DeclarLM(given).train(table, output=tmp_path)
+    for text, examples in zip(table["text"], shown(run.model, table), strict=True):
+        assert len(examples) == 1  # the second one ends where the template goes on
+        assert text not in examples[0]
+
+
 def test_examples_stay_with_an_adapter_wherever_it_goes(tmp_path):
     given = config(base_model=save_tiny_llama(tmp_path / "llama", context_length=256), adapter={"type": "lora", "r": 2})
     given["trainer"] = {"epochs": 1, "batch_size": 4}

@@ -28,6 +28,7 @@ from declarlm.data.token_store import cached_tokens
 from declarlm.features.base import InputFeature, OutputFeature
 from declarlm.features.cells import as_texts
 from declarlm.models.base import Model, part
+from declarlm.models.few_shot import fewer_examples, index_rows, queries
 from declarlm.models.llm_cells import answers_of, most_tokens, rendered, unseen_tokens
 from declarlm.models.llm_rows import (
     CHUNK_ROWS,
@@ -44,7 +45,6 @@ from declarlm.prompts.prompt import compile_prompt
 from declarlm.prompts.segments import Neutral
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from declarlm.core.ragged import Ragged
@@ -163,8 +163,7 @@ class Prompted(Model):
         else:
             self.backbone = from_scratch(self.sections.architecture, self._raw_texts(table), seed, folder)
         self._make_encoder(list(map(str, table.columns)))
-        if (retrieval := self.sections.prompt.retrieval) is not None:
-            self.index = ExampleIndex(retrieval, seed, self._queries(table), self._examples(table)).check()
+        self.index = index_rows(self, table, seed)
         return self
 
     def zero_shot(self, columns: Sequence[str]) -> Self:
@@ -239,19 +238,8 @@ class Prompted(Model):
         rows = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)] or [{}] * len(table)
         if self.index is None:
             return rows
-        shown = map(self.encoder.examples, self.index.find(self._queries(table)))
+        shown = map(self.encoder.examples, self.index.find(queries(self, rows)))
         return [{**row, CONTEXT: examples} for row, examples in zip(rows, shown, strict=True)]
-
-    def _queries(self, table: pd.DataFrame) -> list[str]:
-        """Return the inputs of each row as the one text by which examples are found."""
-        texts = [rendered(feature, table, self.backbone.tokenizer) for feature in self.inputs]
-        return ["\n".join(row) for row in zip(*texts, strict=True)]
-
-    def _examples(self, table: pd.DataFrame) -> list[str]:
-        """Return each row of the training split as other prompts show it; needs no index."""
-        answers = zip(*(answers_of(output, table, self.backbone.tokenizer) for output in self.outputs), strict=True)
-        rows = zip(self.cells(table), answers, table.index, strict=True)
-        return [self.encoder.example(cells, answer, label) for cells, answer, label in rows]
 
     def encode(self, table: pd.DataFrame) -> LlmRows:
         """Return prompts with their answers; they are made once and then found by their content."""
@@ -352,14 +340,8 @@ class Prompted(Model):
         cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)
         limit = f"{num_rows} rows are longer than {self.max_length} tokens"
         remarks = [f"{cut} of {limit}; text of their longest column was cut"] if cut else []
-        remarks += self.fewer_examples(store.tokens.num_left_out, num_rows)
+        remarks += fewer_examples(self, store.tokens.num_left_out, num_rows)
         return remarks + ([f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else [])
-
-    def fewer_examples(self, left_out: np.ndarray[Any, Any], num_rows: int) -> list[str]:
-        """Return how many of ``num_rows`` prompts show fewer examples than they should, if some do."""
-        fewer, total = int((left_out > 0).sum()), int(left_out.sum())
-        found = f"{fewer} of {num_rows} prompts show fewer examples, {total} less in all, to fit into {self.max_length}"
-        return [f"{found} tokens"] if fewer else []
 
     def learn_lengths(self, store: LlmRows) -> None:
         self._golden = [store.tokens.ids[row].tolist() for row in range(min(GOLDEN_ROWS, len(store)))]

@@ -29,7 +29,8 @@ class Retrieval(Section):
         default=None,
     )
     example: str | None = param(
-        "Template of one example, over columns and outputs; null writes each as `name: value`, one per line.",
+        "Template of one example, over columns and outputs; null writes what the prompt reads and each output as"
+        " `name: value`, one per line.",
         default=None,
     )
 

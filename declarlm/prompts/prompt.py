@@ -155,10 +155,10 @@ def _body(inputs: Sequence[str], named: bool) -> list[str | Field]:
     return parts
 
 
-def _default_example(inputs: Sequence[str], outputs: Sequence[str], answer: Parts) -> Parts:
-    """Return an input or output per line, or inputs and then the answer where that has a template."""
+def _default_example(columns: Sequence[str], outputs: Sequence[str], answer: Parts) -> Parts:
+    """Return a column or output per line, or columns and then the answer where that has a template."""
     named = [f"{outputs[0]}: "] if len(outputs) == 1 and answer[:1] == (Field(outputs[0]),) else []
-    return (*_body(inputs, True), "\n", *named, *answer)
+    return (*_body(columns, True), "\n", *named, *answer)
 
 
 def _default_answer(outputs: Sequence[str]) -> Parts:
@@ -249,7 +249,8 @@ class _Compilation:
 
     def _example(self, retrieval: Retrieval) -> Template | None:
         if retrieval.example is None:
-            return FormatTemplate(_default_example(self._inputs, self._outputs, self.answer))
+            read_columns = [name for name in (self.template.columns if self.template else ()) if name != CONTEXT]
+            return FormatTemplate(_default_example(read_columns, self._outputs, self.answer))
         path, known = "prompt.retrieval.example", {*self._known, *self._outputs}
         try:
             reading = read(retrieval.example, self._prompt.syntax, known, more=self._more)

@@ -23,6 +23,24 @@ output_features:
         positive: {type: regex, value: "pos(itive)?"}
 """
 
+FEW_SHOT = """
+model_type: llm
+base_model: facebook/opt-350m
+generation: {temperature: 0.1, max_new_tokens: 64}
+prompt:
+  template: |
+    Examples: {__context__}
+    Classify the sample: {__sample__}
+  retrieval: {type: semantic, k: 3, model_name: paraphrase-MiniLM-L3-v2}
+input_features: [{name: review, type: text}]
+output_features:
+  - name: label
+    type: category
+    preprocessing: {fallback_label: neutral}
+    decoder: {type: category_extractor, match: {neutral: {type: contains, value: neutral}}}
+preprocessing: {split: {type: fixed}}
+"""
+
 INSTRUCTIONS = """
 model_type: llm
 base_model: meta-llama/Llama-2-7b-hf
@@ -196,6 +214,11 @@ def test_defaults_that_ludwig_writes_out_load(text):
 
 def test_zero_shot_needs_no_trainer():
     assert load_config(ZERO_SHOT).trainer.type == "none"
+
+
+def test_few_shot_needs_no_trainer_either():
+    config = load_config(FEW_SHOT)
+    assert (config.trainer.type, config.prompt.retrieval.type, config.prompt.retrieval.k) == ("none", "semantic", 3)
 
 
 def test_columns_of_a_prompt_may_have_a_length_each():

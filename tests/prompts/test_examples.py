@@ -51,6 +51,13 @@ def test_an_example_has_a_template_of_its_own(stories_tokenizer: Any) -> None:
     assert encoder.example({"text": "a cat"}, ["pet"], "row") == "a cat ->   pet."
 
 
+def test_an_example_shows_what_the_template_reads(stories_tokenizer: Any) -> None:
+    given = {"template": "{context}\n{title}\n{text}", "retrieval": RANDOM}
+    encoder = make_encoder(stories_tokenizer, given, inputs=["text", "unused"], columns=["title", "text"])
+    assert encoder.columns == ["title", "text"]
+    assert encoder.example({"title": "Cats", "text": "a cat"}, ["pet"], "row") == "title: Cats\ntext: a cat\nlabel: pet"
+
+
 def test_several_outputs_are_shown_as_they_are_answered(stories_tokenizer: Any) -> None:
     encoder = make_encoder(
         stories_tokenizer, {"retrieval": RANDOM, "answer": "{kind}; {size}"}, outputs=["kind", "size"]
