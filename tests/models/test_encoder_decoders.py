@@ -346,3 +346,29 @@ def test_answers_with_several_words_come_back_from_their_tokens(family, bases, t
     answered = [*model.encoder.literals[0], *model.encoder.answer_ids("color", "red", last=False)]
     answered += [*model.encoder.literals[1], *model.encoder.answer_ids("thing", "mat", last=True)]
     assert written[len(written) - len(answered) :] == answered
+
+
+def test_micro_batches_are_bounded_by_tokens_and_change_nothing(bases, tmp_path, monkeypatch):
+    """Rows are padded on both sides, so that places are at most twice the tokens that are counted."""
+    from declarlm.layers.seq2seq_model import Seq2SeqModel
+
+    rows, budget, seen = ROWS.assign(note=ROWS["note"] + [" and the mat" * (row % 3) for row in range(8)]), 80, []
+    make = Seq2SeqModel.make_batch
+
+    def watched(model, ids, *args, **options):
+        batch = make(model, ids, *args, **options)
+        if model.training:
+            seen.append((len(ids), sum(batch.inputs[name].numel() for name in ("input_ids", "read_ids"))))
+        return batch
+
+    monkeypatch.setattr(Seq2SeqModel, "make_batch", watched)
+    losses = []
+    for most in (budget, 100_000):
+        settings = config(bases["t5"], "thing")
+        settings["trainer"] |= {"max_tokens_per_micro_batch": most, "precision": "fp32"}
+        losses.append(DeclarLM(settings).train(rows, output=tmp_path).model.evaluate(rows).metrics["thing"]["loss"])
+        if most == budget:
+            assert max(places for _, places in seen) <= 2 * budget
+            assert {count for count, _ in seen} != {8}
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert (8, seen[-1][1]) == seen[-1]
