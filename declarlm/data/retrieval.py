@@ -105,7 +105,10 @@ class ExampleIndex:
         return found
 
     def _vectors_for(self, queries: Sequence[str]) -> np.ndarray[Any, Any]:
-        """Return the direction of each query's vector, ``float32 (queries, width)``; those of the index are known."""
+        """Return the direction of each query's vector, ``float32 (queries, width)``; those of the index are known.
+
+        New ones are not rounded: with other texts beside them they differ in the last digits, which rounding can widen.
+        """
         import numpy as np
 
         new = [query for query in queries if query not in self._places]
@@ -113,15 +116,17 @@ class ExampleIndex:
         is_new = np.array([query not in self._places for query in queries], dtype=bool)
         found[~is_new] = self.vectors[[self._places[query] for query in queries if query in self._places]]
         if new:
-            found[is_new] = self._vectors_of(new)
+            found[is_new] = self._directions_of(new)
         return found
 
     @cached_property
     def vectors(self) -> np.ndarray[Any, Any]:
         """The direction of each row's vector, ``float16 (rows, width)``."""
-        return self._vectors_of(self.inputs)
+        import numpy as np
 
-    def _vectors_of(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        return self._directions_of(self.inputs).astype(np.float16)
+
+    def _directions_of(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         import numpy as np
 
         encoder, module = self._encoder, self._module
@@ -129,7 +134,7 @@ class ExampleIndex:
         vectors = store.take(np.arange(len(texts)))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         directions: np.ndarray[Any, Any] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-        return directions.astype(np.float16)
+        return directions
 
     @property
     def _name(self) -> str:
