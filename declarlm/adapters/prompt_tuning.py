@@ -74,6 +74,6 @@ class PromptTuningAdapter(VirtualTokens):
     def _tokens(self, base: Any, number: int, seed: int) -> list[int]:
         if self.config.beginning == "sample_vocab":
             return drawn_tokens(base, number, seed)
-        tokenizer = open_backbone(base.config.name_or_path).tokenizer
+        tokenizer = open_backbone(base.name_or_path).tokenizer
         ids: list[int] = tokenizer.encode(str(self.config.prompt_tuning_init_text), add_special_tokens=False)
         return (ids * (number // max(1, len(ids)) + 1))[:number]

@@ -56,7 +56,7 @@ def find_targets(module: nn.Module, wanted: str | list[str] | None) -> Targets:
     if wanted is None or wanted in AUTOMATIC:
         outside = _heads(module)
         chosen = [name for name in layers if name not in outside and "pooler" not in name.split(".")]
-        patterns: list[str] | str = sorted({_last_name(name) for name in chosen})
+        patterns: list[str] | str = sorted({last_name(name) for name in chosen})
         problems = [] if chosen else [Problem("adapter.target_modules", "the base has no linear layer to adapt")]
     else:
         patterns = wanted
@@ -97,7 +97,7 @@ def _heads(module: nn.Module) -> set[str]:
     return {name for name, layer in module.named_modules() if layer is head} if head is not None else set()
 
 
-def _last_name(name: str) -> str:
+def last_name(name: str) -> str:
     """Return the end of a full name that says what the layer is; a number alone does not."""
     parts = name.split(".")
     first = max((i for i, part in enumerate(parts) if not part.isdigit()), default=0)
@@ -105,7 +105,7 @@ def _last_name(name: str) -> str:
 
 
 def _unmatched(module: nn.Module, layers: dict[str, nn.Module], wanted: str | list[str]) -> Iterable[Problem]:
-    known = sorted({_last_name(name) for name in layers})
+    known = sorted({last_name(name) for name in layers})
     if isinstance(wanted, str):
         if not any(matches(name, wanted) for name in layers):
             remedy = (

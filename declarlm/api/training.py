@@ -128,7 +128,7 @@ def _record(work: Work, remarks: list[str]) -> None:
     work.run.write_data({**work.parts.record(), "weights": weights.dump(), "remarks": remarks})
     work.run.write_features(work.model.states())
     if work.config.objective.trains and work.progress is not None:
-        tell([weights.sentence], work.progress)
+        work.progress.about(weights.sentence)
 
 
 def begin_from(run: Run, origin: Run) -> None:

@@ -71,6 +71,22 @@ def load(
     return model
 
 
+def skeleton(backbone: Backbone) -> PreTrainedModel:
+    """Return the model with its layers but without weights: a language model where the base is one, else an encoder."""
+    import torch
+
+    try:
+        model_class = _causal_class(backbone)
+    except ModelError:
+        model_class = encoder_class(backbone)
+    with torch.device("meta"):
+        model: PreTrainedModel = model_class.from_config(
+            backbone.config, dtype=torch.float32, trust_remote_code=backbone.trust_remote_code
+        )
+    model.name_or_path = backbone.name
+    return model.requires_grad_(False).eval()
+
+
 def placement(size: float, place: torch.device, *, spread: bool) -> dict[str, Any]:
     """Return in transformers' words where a base of ``size`` bytes goes: to one device, or over all GPUs.
 

@@ -77,6 +77,9 @@ class Relayed:
     def note(self, text: str) -> None:
         self._send("note", (text,))
 
+    def about(self, text: str) -> None:
+        self._send("about", (text,))
+
     def close(self) -> None:
         self._send("close", ())
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from declarlm.cli import options
-from declarlm.cli.output import print_json, print_plugins, say
+from declarlm.cli.output import print_json, print_layers, print_plugins, say
 from declarlm.cli.work import go_offline, make_model
 
 
@@ -78,7 +78,12 @@ def list_plugins(
     kind: Annotated[
         str | None, typer.Argument(metavar="KIND", help="One kind, such as encoders; all by default.")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="A base model: with adapters, what each would train; with modules, its layers."),
+    ] = None,
     as_json: options.Json = False,
+    offline: options.Offline = False,
 ) -> None:
     """List what a config can name: encoders, adapters, ..."""
     from inspect import getdoc
@@ -86,6 +91,10 @@ def list_plugins(
     from declarlm.config import REGISTRIES
     from declarlm.core.errors import choose_from
 
+    go_offline(offline)
+    if base is not None or kind == "modules":
+        _list_of_base(kind, base, as_json=as_json)
+        return
     if kind is not None and kind not in REGISTRIES:
         raise typer.BadParameter(f"no kind is named {choose_from(kind, REGISTRIES)}", param_hint="KIND")
     chosen = REGISTRIES if kind is None else {kind: REGISTRIES[kind]}
@@ -97,6 +106,30 @@ def list_plugins(
         print_json(found)
     else:
         print_plugins(found)
+
+
+def _list_of_base(kind: str | None, base: str | None, *, as_json: bool) -> None:
+    """Print what adapters would train of a base, or the layers that they can be put into."""
+    if base is None:
+        raise typer.BadParameter("is needed: declarlm list modules --base NAME", param_hint="--base")
+    if kind not in ("adapters", "modules"):
+        raise typer.BadParameter("write declarlm list adapters --base NAME, or list modules", param_hint="KIND")
+    from dataclasses import asdict
+
+    from declarlm.planning.base_layers import layers_of_base, weights_by_adapter
+
+    if kind == "modules":
+        layers = [asdict(one) for one in layers_of_base(base)]
+        print_json({"modules": layers}) if as_json else print_layers(base, layers)
+        return
+    found = weights_by_adapter(base)
+    if as_json:
+        shown = {name: {"refused": one} if isinstance(one, str) else one.dump() for name, one in found.items()}
+        print_json({"adapters": shown})
+    else:
+        print_plugins(
+            {f"adapters on {base}": {name: getattr(one, "sentence", f"no: {one}") for name, one in found.items()}}
+        )
 
 
 def _summary(doc: str) -> str:

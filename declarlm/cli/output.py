@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -40,6 +40,16 @@ def print_plugins(kinds: Mapping[str, Mapping[str, str]]) -> None:
         for name, summary in plugins.items():
             start = f"  {name:<{width}}  "
             print(textwrap.fill(summary, screen, initial_indent=start, subsequent_indent=" " * len(start)))
+
+
+def print_layers(base: str, layers: Sequence[Mapping[str, Any]]) -> None:
+    """Print the linear layers of a base; those with a star are the ones that ``target_modules: auto`` means."""
+    typer.secho(f"linear layers of {base} (* in target_modules: auto)", bold=True)
+    width = max(len(str(layer["name"])) for layer in layers)
+    for layer in layers:
+        mark, name = "*" if layer["adapted"] else " ", layer["name"]
+        sizes = f"{layer['inputs']} -> {layer['outputs']}"
+        print(f"  {mark} {name:<{width}}  {layer['count']:>4} x {sizes:<14} {layer['example']}")
 
 
 def print_metrics(metrics: Metrics) -> None:

@@ -68,6 +68,10 @@ class Progress(Protocol):
         """Show a sentence that must not be missed."""
         ...
 
+    def about(self, text: str) -> None:
+        """Show a sentence on what is about to be trained."""
+        ...
+
     def close(self) -> None:
         """Free the terminal; training may go on later."""
         ...
@@ -84,6 +88,9 @@ class Quiet:
 
     def note(self, text: str) -> None:
         console().print(text, style="yellow", soft_wrap=True)
+
+    def about(self, text: str) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -122,6 +129,9 @@ class Lines:
 
     def note(self, text: str) -> None:
         self._screen.print(text, style="yellow", soft_wrap=True)
+
+    def about(self, text: str) -> None:
+        self._screen.print(text, soft_wrap=True)
 
     def close(self) -> None:
         if self._live is not None:

@@ -36,6 +36,9 @@ class Killer:
     def evaluation(self, evaluation: Any) -> None:
         pass
 
+    def about(self, text: str) -> None:
+        pass
+
     def note(self, text: str) -> None:
         pass
 

@@ -48,6 +48,9 @@ class Notes:
     def evaluation(self, evaluation: Any) -> None:
         pass
 
+    def about(self, text: str) -> None:
+        pass
+
     def note(self, text: str) -> None:
         self.notes.append(text)
 
