@@ -104,6 +104,11 @@ OWN_TEXT_ENCODERS = [
     for name in REGISTRIES["encoders"].where(accepts="text")
     if name == "auto_transformer" or not issubclass(plugin("encoders", name), plugin("encoders", "auto_transformer"))
 ]
+SMALL_ADAPTERS: dict[str, dict[str, Any]] = {
+    **{key: {} for key in ("ia3", "vera", "oft", "ln_tuning", "bottleneck", "adaption_prompt")},
+    "last_layers": {"k": 1},
+    **{key: {"num_virtual_tokens": 4} for key in ("prompt_tuning", "prefix_tuning", "p_tuning")},
+}
 MODELS: dict[str, dict[str, Any]] = {
     **{f"llm-{output}": llm(output) for output in OUTPUTS},
     "llm-several": llm("category", "number", "text", "binary"),
@@ -121,6 +126,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "llm-4-bit": llm("category", quantization={"bits": 4}),
     "llm-adalora": llm(adapter={"type": "adalora", "r": 2}),
     "llm-dora": llm("category", adapter={"type": "dora", "r": 4}),
+    **{f"llm-{name}": llm("category", adapter={"type": name, **SMALL_ADAPTERS[name]}) for name in SMALL_ADAPTERS},
+    "ecd-bitfit": ecd(note(bert(adapter={"type": "bitfit"}))),
     "llm-all-weights": llm("category", adapter=None),
     "llm-from-scratch": llm("category", base_model=None, architecture=SCRATCH, adapter=None),
     "llm-untrained": llm(adapter=None, trainer={"type": "none"}),
@@ -129,6 +136,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "ecd-adapter": ecd(note(bert(adapter={"type": "lora", "r": 2}))),
     "ecd-random-body": ecd(note(bert(trainable=True, use_pretrained=False))),
     "ecd-uncached": ecd(note(bert(), preprocessing={"cache_encoder_embeddings": False})),
+    "ecd-set": ecd({"name": "words", "column": "other", "type": "set", "encoder": small("label_embedding")}),
     "ecd-tied": ecd(*PAIR, combiner=COMPARATOR, outputs=("number",)),
     "ecd-tied-bert": ecd(note(bert(trainable=True)), PAIR[1], combiner=COMPARATOR, outputs=("number",)),
     "ecd-table": ecd(*TABULAR, outputs=("category", "binary", "number")),
