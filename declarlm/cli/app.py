@@ -26,6 +26,7 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "init": before.init,
     "validate": before.validate,
+    "import": before.import_config,
     "schema": before.schema,
     "list": before.list_plugins,
     "preview": before.preview,
@@ -38,6 +39,7 @@ VERBS: dict[str, Callable[..., None]] = {
 _NO_CONFIG = {"set_": "there is no config to change here"}
 REFUSED = {
     "init": {"set_": "edit the file that is written"},
+    "import": {"set_": "edit the file that is written"},
     "schema": _NO_CONFIG,
     "list": _NO_CONFIG,
     "resume": {

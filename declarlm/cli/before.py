@@ -67,6 +67,35 @@ def validate(
         print(f"{config} is valid: model_type {loaded.model_type}, trainer.type {loaded.trainer.type}")
 
 
+def import_config(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Config of another tool.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write a config of Ludwig, Axolotl or LLaMA-Factory anew."""
+    from declarlm.compat.importing import import_config as read
+    from declarlm.config import load_config
+    from declarlm.core.files import write_text
+    from declarlm.core.strict_yaml import read_yaml
+    from declarlm.core.yaml_text import yaml_text
+
+    if output is not None and output.exists():
+        raise typer.BadParameter(f"{output} exists; choose another file", param_hint="--output")
+    found = read(read_yaml(source))
+    text = f"# From {source.name}, a config of {found.tool}.\n{yaml_text(found.data)}"
+    for note in () if quiet else found.notes:
+        say(f"{source}: {note}")
+    if output is not None:
+        write_text(output, text)
+    if as_json:
+        print_json({"tool": found.tool, "config": found.data, "notes": list(found.notes)})
+    elif output is None:
+        sys.stdout.write(text)
+    sys.stdout.flush()
+    load_config(found.data)  # what is wrong with it is said, and there to be mended
+
+
 def schema() -> None:
     """Print the JSON Schema of a config, for editors."""
     from declarlm.config import config_schema
