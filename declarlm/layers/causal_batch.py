@@ -56,9 +56,11 @@ def make_batch(
     mask_dtype: torch.dtype,
     device: Any,
     shared: int = 0,
+    measured: bool = False,
 ) -> CausalBatch:
     """Lay rows out as tensors, the ``shared`` tokens with which all of them begin only once.
 
+    Their ``lengths`` are there if they are ``measured``.
     Padding stands on the right, where a causal model's real tokens never see it; so no mask is needed, and
     attention takes its fastest path.
     """
@@ -72,7 +74,8 @@ def make_batch(
     flat = np.zeros(width if packed else len(ids) * width, dtype=np.int64)
     flat[places[rest]] = ids.values[rest]
     spread = np.ones_like(flat)
-    spread[places[rest]] = lengths[rows[rest]]
+    if measured:
+        spread[places[rest]] = lengths[rows[rest]]
     # The first token of a row is predicted by nothing, whatever its role.
     chosen = (supervised.values != 0) & (positions > 0)
 
@@ -97,7 +100,7 @@ def make_batch(
         rows=tensor(rows[chosen]),
         fields=tensor(np.full(int(chosen.sum()), -1) if fields is None else fields.values[chosen]),
         num_rows=len(ids),
-        lengths=tensor(spread).view(-1, width),
+        lengths=tensor(spread).view(-1, width) if measured else None,
     )
 
 

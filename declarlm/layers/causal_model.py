@@ -138,6 +138,7 @@ class CausalModel(nn.Module):
             mask_dtype=self.mask_dtype,
             device=self.device,
             shared=shared,
+            measured=self.noise is not None,
         )
 
     def can_pack(self, longest: int) -> bool:

@@ -261,7 +261,8 @@ def test_a_t5_learns_its_rows_by_lora_on_q_and_v_over_8_bits(bases, tmp_path):
     assert found["color_predictions"].tolist() == ROWS["color"].tolist()
 
 
-@pytest.mark.parametrize("family", ["t5", pytest.param("bart", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", BASES)
 def test_all_weights_train_and_overfit(family, bases, tmp_path):
     settings = config(bases[family], "thing", adapter=None)
     settings["trainer"] = {"train_steps": 70, "batch_size": 8, "learning_rate": 0.003}

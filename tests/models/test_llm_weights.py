@@ -12,6 +12,8 @@ from declarlm.adapters import adapters
 from declarlm.backbones import open_backbone
 from declarlm.config import load_config
 from declarlm.models.llm_weights import load_base
+from declarlm.models.prompted import LlmSections
+from declarlm.prompts import Prompt
 
 TABLE = pd.DataFrame({"text": ["a good film", "a bad film"] * 6, "label": ["yes", "no"] * 6})
 
@@ -46,7 +48,8 @@ def made(base: str, tmp_path: Path, **sections: Any) -> Any:
 def test_a_base_whose_weights_train_is_loaded_in_float32(settings: Any, trains: bool, dtype: torch.dtype, base: str):
     # Tensors of the device "meta" have a type and no memory; as on a GPU, a frozen base is bfloat16 there.
     adapter = None if settings is None else adapters["lora"].Config(**settings).build()
-    network = load_base(open_backbone(base), None, adapter, trains=trains, device="meta")
+    sections = LlmSections(inputs=[], outputs=[], prompt=Prompt())
+    network = load_base(open_backbone(base), sections, adapter, trains=trains, device="meta")
     assert {weight.dtype for weight in network.parameters()} == {dtype}
 
 
