@@ -13,7 +13,14 @@ PLUGINS = [(kind, name) for kind, registry in REGISTRIES.items() for name in reg
 # Parameters without a default, by name; and what single plugins ask for although it has one.
 REQUIRED: dict[str, Any] = {"name": "a", "column": "day", "entity_1": ["a"], "entity_2": ["b"]}
 REQUIRED |= {"lower": 2, "upper": 8, "q": 2, "categories": [1, 2], "values": [1, 2], "of": "adapter.r", "value": 2.0}
+REQUIRED |= {
+    "rewards": [{"type": "length", "max": 5, "unit": "characters"}],
+    "pattern": "a+",
+    "run": "runs/judge",
+    "function": "judge",
+}
 NEEDED: dict[str, dict[str, Any]] = {"auto_transformer": {"pretrained_model_name_or_path": "somewhere"}}
+NEEDED |= {"length": {"max": 3}}
 
 
 def plugin(kind: str, name: str) -> Any:

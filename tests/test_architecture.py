@@ -9,7 +9,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "declarlm"
 ROOMS = [
-    *("cli", "serving", "api", "config", "completion", "hyperopt", "export", "planning", "objectives", "evaluation"),
+    *(
+        "cli",
+        "serving",
+        "api",
+        "config",
+        "completion",
+        "hyperopt",
+        "export",
+        "planning",
+        "objectives",
+        "rewards",
+        "evaluation",
+    ),
     *("inference", "backends", "training", "models", "data", "features", "decoders", "metrics", "losses", "combiners"),
     *("encoders", "adapters", "backbones", "prompts", "run", "compat", "layers", "core"),
 ]

@@ -64,7 +64,8 @@ def learned(trainer: dict[str, Any]) -> dict[str, Any]:
     """A config of the kind of model that an objective is for."""
     objective = REGISTRIES["objectives"][trainer["type"]]
     if "llm" in objective.model_types:
-        return llm(trainer=trainer, output_features=[LABEL] * objective.needs_outputs)
+        label = {**LABEL, "type": "text"} if trainer["type"] == "grpo" else LABEL
+        return llm(trainer=trainer, output_features=[label] * objective.needs_outputs)
     return ecd(trainer=trainer, input_features=[{**TEXT, "encoder": "embed"}])  # one with weights that train
 
 
@@ -74,6 +75,7 @@ PLACES = {
     "combiners": two_texts,
     "adapters": lambda part: llm(adapter=part),
     "objectives": learned,
+    "rewards": lambda part: learned({"type": "grpo", "rewards": [part]}),
     "optimizers": lambda part: llm(trainer={"optimizer": part}),
     "schedules": lambda part: ecd(trainer={"learning_rate_scheduler": part}),
     "splits": lambda part: ecd(preprocessing={"split": part}),

@@ -265,7 +265,11 @@ def test_an_objective_trains_what_it_says(tiny_llama, name, tmp_path):
         "base_model": tiny_llama,
         "input_features": [{"name": "note", "type": "text"}],
         "output_features": outputs,
-        "trainer": {"type": name, **({"train_steps": 2, "batch_size": 4} if objective.trains else {})},
+        "trainer": {
+            "type": name,
+            **required(objective.Config),
+            **({"train_steps": 2, "batch_size": 4} if objective.trains else {}),
+        },
         "adapter": "lora" if objective.trains else None,
     }
     if "llm" not in objective.model_types:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,24 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from declarlm.features.base import InputFeature, OutputFeature
     from declarlm.models.base import Model
+    from declarlm.objectives import Objective
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A trained model that judges answers.
+
+    Attributes:
+        inputs: The columns that it reads.
+        outputs: What it predicts.
+        predict: Returns its predictions for a table.
+    """
+
+    inputs: Sequence[InputFeature]
+    outputs: Sequence[OutputFeature]
+    predict: Callable[[pd.DataFrame], pd.DataFrame]
 
 
 class Predicts(Switches):
@@ -149,7 +167,7 @@ class Predicts(Switches):
     def _judge(
         self, model: Model, table: pd.DataFrame, settings: Generation, group: Alone | None = None
     ) -> EvaluationResult:
-        together, objective = group or Alone(), self.config.trainer.build()
+        together, objective = group or Alone(), self._objective()
         judged = model.labelled(table)
         losses = objective.measure(model, objective.store(model, table.iloc[judged]), group=together)
         raws = predictions(together, table, lambda some: predict_rows(model, some, settings))
@@ -157,6 +175,18 @@ class Predicts(Switches):
         measured = measure(model.outputs, table.iloc[right], {name: raw.take(right) for name, raw in raws.items()})
         metrics = {name: {**measured.get(name, {}), **values} for name, values in losses.items()}
         return EvaluationResult(metrics, prediction_table(model.outputs, raws, table.index))
+
+    def _objective(self) -> Objective:
+        """Return what is learned; it may ask other runs."""
+        objective: Objective = self.config.trainer.build()
+        objective.open_run = self._judge_in
+        return objective
+
+    def _judge_in(self, directory: str) -> Judge:
+        """Return the trained model of another run, to judge answers."""
+        opened = type(self).load(directory, device=self.device)  # type: ignore[attr-defined]
+        model = opened._ready()
+        return Judge(model.inputs, model.outputs, opened.predict)
 
     def _predicting(self, settings: Generation, adapter: str | None = None) -> Predicting:
         """Return what predicts in other processes."""

@@ -134,7 +134,7 @@ class DeclarLM(Compares):
         of a run of the same rows and shapes that a new one starts from, whatever the values of its trainer. A process
         with a ``seat`` trains together with others in the run ``resume``, which another one has opened.
         """
-        model, objective = self.config.build(), self.config.trainer.build()
+        model, objective = self.config.build(), self._objective()
         parts = read_parts(
             *(dataset, validation, test),
             preprocessing=self.config.preprocessing,

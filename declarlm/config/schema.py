@@ -21,6 +21,7 @@ from declarlm.hyperopt.spaces import spaces
 from declarlm.losses.base import losses
 from declarlm.metrics import metrics
 from declarlm.objectives.base import objectives
+from declarlm.rewards.base import rewards
 from declarlm.training.optimizers import optimizers
 from declarlm.training.schedules import schedules
 
@@ -34,6 +35,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "metrics": metrics,
     "adapters": adapters,
     "objectives": objectives,
+    "rewards": rewards,
     "optimizers": optimizers,
     "schedules": schedules,
     "splits": splits,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,14 @@ def reference(model: Llm, *, at_start: bool = False) -> Iterator[CausalModel]:
         yield model.module
     else:
         yield frozen_copy(model)
+
+
+def standing_reference(model: Llm) -> Callable[[], AbstractContextManager[CausalModel]]:
+    """Return what has the reference again and again, as ``reference`` does; where it is a copy, that is made once."""
+    if model.adapter is not None and _start(model) is None:
+        return lambda: reference(model)
+    copy = frozen_copy(model)
+    return lambda: nullcontext(copy)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from declarlm.core import Problem, Registry
@@ -34,6 +34,7 @@ class Objective:
         full_rate: Learning rate that suits all weights of a pretrained language model.
         adapter_share: Share of an adapter's own learning rate that suits it.
         config: The ``trainer`` section: the objective's own keys beside those of every training.
+        open_run: Returns the trained model in a run directory; whoever builds the objective hands it over.
     """
 
     trains: ClassVar[bool] = True
@@ -51,6 +52,7 @@ class Objective:
 
     def __init__(self, config: Any) -> None:
         self.config = config
+        self.open_run: Callable[[str], Any] | None = None
 
     def columns(self, model: Model) -> Sequence[OutputFeature]:
         """Return readers of the columns that are needed in training beside those of the features."""
@@ -111,6 +113,8 @@ class Objective:
 
 class Supervised:
     """Rows and losses of a model, as the trainer asks for them."""
+
+    rehearses = False
 
     def __init__(self, model: Model, store: Store) -> None:
         self.model = model

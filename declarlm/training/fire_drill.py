@@ -113,9 +113,11 @@ def _undone(trainer: Trainer) -> Iterator[None]:
     weights = {name: local(tensor).cpu().clone() for name, tensor in trained_tensors(trainer.module).items()}
     hooks = [{key: value.clone() for key, value in hook.state().items()} for hook in trainer.hooks]
     trainer.random.restore(trainer.device)
+    trainer.workload.rehearses = True
     try:
         yield
     finally:
+        trainer.workload.rehearses = False
         with torch.no_grad():
             for name, tensor in trained_tensors(trainer.module).items():
                 local(tensor).copy_(weights[name])

@@ -18,8 +18,10 @@ class Workload(Protocol):
         num_rows: Number of training rows.
         costs: Tokens that each row costs, ``(rows,)``; a micro-batch is bounded by their sum with padding.
         importance: Weight of each named loss in the total.
+        rehearses: Whether steps are made to see that they can be, and then undone; the trainer sets it.
     """
 
+    rehearses: bool
     num_rows: int
     costs: np.ndarray[Any, Any]
     importance: Mapping[str, float]

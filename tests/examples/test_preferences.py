@@ -30,3 +30,9 @@ def test_an_example_learns_from_preferences(name, rows, tmp_path):
     found = result.metrics["test"]["preferences"]
     assert 0 <= found["accuracy"] <= 1
     assert {"margin", "base_accuracy"} <= set(found)
+
+
+def test_the_example_learns_from_rewards(tmp_path):
+    few = {"trainer.train_steps": 2, "trainer.num_generations": 4, "trainer.batch_size": 6}
+    result = DeclarLM(FOLDER / "grpo" / "config.yaml", overrides=few).train(PAIRS[["text", "answer"]], output=tmp_path)
+    assert set(result.metrics["test"]["rewards"]) == {"mean", "length", "regex", "base_mean"}
