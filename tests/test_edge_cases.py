@@ -230,7 +230,7 @@ def test_a_metric_that_is_undefined_on_the_validation_rows_does_not_decide(tmp_p
         **SPLIT,
     }
     notes: list[str] = []
-    progress = SimpleNamespace(step=str, evaluation=str, note=notes.append, close=str)
+    progress = SimpleNamespace(step=str, evaluation=str, note=notes.append, about=str, close=str)
     history = DeclarLM(config).train(parts, output=tmp_path, progress=progress).history
     assert "sold.roc_auc is undefined on the validation rows, so their loss decides" in notes
     assert history["metrics.sold.roc_auc"].isna().all()

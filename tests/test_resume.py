@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_is_passed_over(copied):
     weights = newest / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
     notes: list[str] = []
-    progress = SimpleNamespace(step=print, evaluation=print, note=notes.append, pause=list, close=list)
+    progress = SimpleNamespace(step=print, evaluation=print, note=notes.append, about=print, pause=list, close=list)
     resume_training(copied.run, device="cpu", progress=progress)
     assert f"checkpoint {newest} is damaged and was passed over; an older one is tried" in notes
     assert_same(copied.run, copied.whole)
