@@ -294,10 +294,11 @@ def test_text_that_is_too_long_is_cut_for_the_encoder_alone(bases, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("kind", ["pretrain", "dpo", "orpo", "kto"])
+@pytest.mark.parametrize("kind", ["pretrain", "dpo", "orpo", "kto", "grpo"])
 def test_an_objective_that_joins_prompt_and_answer_is_refused_before_the_base_is_loaded(kind, bases, monkeypatch):
     monkeypatch.setattr("declarlm.models.prompted.open_backbone", lambda name: pytest.fail("the base was opened"))
-    settings = config(bases["t5"], *(["thing"] if kind != "pretrain" else []), trainer={"type": kind})
+    more = {"rewards": ["exact_match"]} if kind == "grpo" else {}
+    settings = config(bases["t5"], *(["thing"] if kind != "pretrain" else []), trainer={"type": kind, **more})
     rows = ROWS.assign(rejected="wine", label=[True, False] * 4)
     with pytest.raises(ConfigError) as caught:
         DeclarLM(settings).train(rows)
