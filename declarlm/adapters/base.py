@@ -12,7 +12,7 @@ from declarlm.adapters.switching import base_alone
 from declarlm.core import Problem, Registry, Section, param
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
@@ -98,6 +98,14 @@ class Adapter:
     def add(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:
         """Return the base with a new adapter in it; see ``attach``."""
         raise NotImplementedError
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether a new adapter starts from what some training rows do to the base; see ``prepare``."""
+        return False
+
+    def prepare(self, module: nn.Module, run: Callable[[], None]) -> None:
+        """Give a new adapter first values that depend on the training rows, some of which ``run`` sends through it."""
 
     def parameter_groups(self, module: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
         """Return the trained weights as an optimizer takes them; adapters have no weight decay."""

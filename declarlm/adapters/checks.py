@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from declarlm.adapters.starts import first_factors
 from declarlm.core import RunError
 
 if TYPE_CHECKING:
@@ -94,7 +95,13 @@ def _factors(layer: Any) -> tuple[Tensor, Tensor] | None:
     """Return ``A (r, in)``, with AdaLoRA's E in it, and ``B (out, r)``, in float64, of an adapted layer."""
     if "default" not in getattr(layer, "lora_A", {}):
         return None
+    import torch
+
     a, b = layer.lora_A["default"], layer.lora_B["default"]
     if hasattr(layer, "lora_E"):
         return (a * layer.lora_E["default"]).detach().double(), b.detach().double()
-    return a.weight.detach().double(), b.weight.detach().double()
+    a, b = a.weight.detach().double(), b.weight.detach().double()
+    first = first_factors(layer)
+    if first is not None:  # which came from the base, so that only the difference is added to it
+        return torch.cat([a, first[0].to(a)], dim=0), torch.cat([b, -first[1].to(b)], dim=1)
+    return a, b

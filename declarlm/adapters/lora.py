@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.adapters.base import adapters
 from declarlm.adapters.low_rank import LowRankAdapter
-from declarlm.adapters.targets import Targets
+from declarlm.adapters.starts import (
+    TAKES_FROM_BASE,
+    first_factors,
+    lora_layers,
+    remember_first,
+    save_difference,
+    start_from_inputs,
+    start_near_unquantized,
+)
+from declarlm.adapters.storage import save_adapter, wrap
+from declarlm.adapters.switching import remember
+from declarlm.adapters.targets import Targets, linear_layers
+from declarlm.backbones import open_backbone
 from declarlm.core import ConfigError, Problem, param
 
 if TYPE_CHECKING:
@@ -41,7 +54,12 @@ class LoraAdapter(LowRankAdapter):
             above=0,
         )
         init_lora_weights: Literal["default", "gaussian", "eva", "olora", "pissa", "corda", "loftq", "orthogonal"] = (
-            param("How A starts: uniform (default) or gaussian; B starts at zero.", default="default")
+            param(
+                "How the factors start: A drawn, B at zero (default, gaussian, orthogonal); A along the inputs of some "
+                "training rows, B at zero (eva); both taken from the base's weights, which lose that part (pissa, "
+                "olora); both so that a base of 4 bits comes near its unquantized weights (loftq).",
+                default="default",
+            )
         )
         rank_pattern: dict[str, int] = param("Rank of single layers, by name or regular expression.", default={}, min=1)
         alpha_pattern: dict[str, float] = param(
@@ -50,14 +68,40 @@ class LoraAdapter(LowRankAdapter):
 
         def check(self) -> Iterable[Problem]:
             yield from super().check()
-            if self.init_lora_weights not in ("default", "gaussian"):
-                yield Problem(
-                    "init_lora_weights",
-                    f"{self.init_lora_weights!r} changes the base's weights or needs data, which Declarlm does not "
-                    "do yet; write default or gaussian",
+            if self.init_lora_weights == "corda":
+                problem = (
+                    "'corda' needs a calibration run of its own; write eva, which looks at training rows, or pissa"
                 )
+                yield Problem("init_lora_weights", problem)
+            if self.init_lora_weights == "orthogonal" and any(r % 2 for r in (self.r, *self.rank_pattern.values())):
+                yield Problem("r", f"must be even for init_lora_weights: orthogonal, got {self.r}")
 
     config: Config
+
+    @property
+    def reads_rows(self) -> bool:
+        return bool(self.config.init_lora_weights == "eva") and self.config.pretrained_adapter_weights is None
+
+    def prepare(self, module: nn.Module, run: Callable[[], None]) -> None:
+        if self.reads_rows:
+            start_from_inputs(module, run)
+
+    def add(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:
+        start = self.config.init_lora_weights
+        _check_start(module, start)
+        targets = self.targets(module)
+        if start in TAKES_FROM_BASE:
+            remember(module, [module.get_submodule(name).weight for name in targets.names])  # type: ignore[misc]
+        wrapped = wrap(module, self.settings(module, targets, total_steps, seed), seed)
+        if start in TAKES_FROM_BASE:
+            remember_first(wrapped)
+        elif start == "loftq":
+            start_near_unquantized(wrapped, open_backbone(str(module.name_or_path)).folder)
+        return wrapped
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        taken = any(first_factors(layer) is not None for _, layer in lora_layers(module))
+        (save_difference if taken else save_adapter)(module, folder)
 
     def settings(self, module: nn.Module, targets: Targets, total_steps: int, seed: int) -> Any:
         from peft import LoraConfig
@@ -72,7 +116,7 @@ class LoraAdapter(LowRankAdapter):
             lora_alpha=config.scale,
             use_rslora=config.use_rslora,
             use_dora=config.use_dora,
-            init_lora_weights=True if config.init_lora_weights == "default" else "gaussian",
+            init_lora_weights=_OF_PEFT.get(config.init_lora_weights, True),
             rank_pattern=dict(config.rank_pattern),
             alpha_pattern=dict(config.alpha_pattern),
             **self.shared_settings(module, targets),
@@ -110,6 +154,27 @@ class DoraAdapter(LoraAdapter):
 
     class Config(LoraAdapter.Config):
         use_dora: bool = param("Whether the length of each output's weights trains too.", default=True)
+
+
+# What PEFT calls them; eva and loftq start like the default, and are changed afterwards.
+_OF_PEFT: dict[str, Any] = {name: name for name in ("gaussian", "orthogonal", *TAKES_FROM_BASE)}
+
+
+def _check_start(module: nn.Module, start: str) -> None:
+    """Refuse a start that a base cannot have."""
+    quantized = getattr(module, "is_quantized", False)
+    transposed = any(not hasattr(layer, "in_features") for layer in linear_layers(module).values())
+    problem = None
+    if start in TAKES_FROM_BASE and quantized:
+        problem = (
+            f"{start!r} changes the base's weights, which few bits cannot hold; write loftq, or leave quantization out"
+        )
+    elif start == "olora" and transposed:
+        problem = "'olora' cannot take from layers of GPT-2's kind (Conv1D); write pissa"
+    elif start == "loftq" and not getattr(module, "is_loaded_in_4bit", False):
+        problem = "'loftq' makes up for a base of 4 bits; write quantization: {bits: 4}, or another start"
+    if problem is not None:
+        raise ConfigError("config", [Problem("adapter.init_lora_weights", problem)])
 
 
 def _check_patterns(targets: Targets, **patterns: dict[str, Any]) -> None:

@@ -90,6 +90,7 @@ def fit(work: Work) -> Iterator[Evaluation]:
     )
     steps = plan_steps(config, len(store)).total if objective.trains else 0
     model.build(total_steps=steps, seed=work.config.seed, device=device, shards=group.shards)
+    model.prepare(store, seed=work.config.seed)
     remarks = _remarks(work, objective, store, judge)
     if is_new and group.is_first:
         run.write_environment(device)

@@ -63,6 +63,8 @@ class AutoTransformerEncoder(Encoder):
                 yield replace(problem, path=f"adapter.{problem.path}")
             if self.adapter is not None and not self.use_pretrained and self.adapter.merges:
                 yield Problem("use_pretrained", "must be true to merge an adapter into the weights")
+            if self.adapter is not None and self.adapter.build().reads_rows:
+                yield Problem("adapter.init_lora_weights", "eva is for language models; write pissa or default")
             if self.trainable and self.adapter is not None:
                 yield Problem("trainable", "must be false with an adapter, which is trained in place of the weights")
 

@@ -189,6 +189,9 @@ class Model:
         """
         raise NotImplementedError
 
+    def prepare(self, store: Any, *, seed: int) -> None:
+        """Let what is new in the built module look at some training rows, before the first step."""
+
     def share(self) -> None:
         """Prepare what processes that train this model side by side can share, once, on the disk."""
 

@@ -16,6 +16,7 @@ from declarlm.adapters.named import open_adapter
 from declarlm.backbones import open_backbone
 from declarlm.backbones.sharing import share_weights
 from declarlm.core import ModelError
+from declarlm.core.batching import in_batches
 from declarlm.core.files import read_json, write_json
 from declarlm.data.retrieval import ExampleIndex
 from declarlm.features.base import OutputFeature
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from declarlm.layers.causal_model import CausalModel
 
+READ_TOKENS = 8192  # of training rows that an adapter may look at before it starts
 ADAPTER, PROMPT, GOLDEN, MERGED = "adapter", "prompt.json", "golden.json", "merged.json"
 
 
@@ -83,6 +85,26 @@ class Llm(Prompted):
             self._owns_weights = True
         self.module = build_causal(placed(network, place), noise_alpha=self.sections.parameters.neftune_noise_alpha)
         return self
+
+    def prepare(self, store: Any, *, seed: int) -> None:
+        if self._adapter is None or not self._adapter.reads_rows:
+            return
+        import numpy as np
+
+        from declarlm.layers.causal_model import evaluating
+
+        read = store.single() if hasattr(store, "single") else store  # of pairs, the better answers
+        order = np.random.default_rng(seed).permutation(len(read))
+        rows = order[: max(1, int((np.cumsum(read.costs[order]) <= READ_TOKENS).sum()))]
+
+        def run() -> None:
+            def some(places: np.ndarray[Any, Any]) -> None:
+                self.losses(read, rows[places])
+
+            with evaluating(self.module):
+                in_batches(read.costs[rows], self.module.device, some)
+
+        self._adapter.prepare(self.module.backbone, run)
 
     def share(self) -> None:
         if self.sections.base_model is not None and self._adapter is not None and self.sections.quantization is None:

@@ -96,7 +96,7 @@ def test_a_closed_pipe_is_no_error(inside, trained):
     assert done.stderr == ""
 
 
-NEGLIGIBLE = re.compile(r"step \d+/|epoch \d|the run is in ")
+NEGLIGIBLE = re.compile(r"trains [\d,]+ of |step \d+/|epoch \d|the run is in ")
 
 
 @pytest.mark.parametrize(
