@@ -38,6 +38,9 @@ _PLATEAU = "reduce_learning_rate_on_plateau"
 _SCHEDULE = "trainer.learning_rate_scheduler"
 _LAYERED = ("input_features.*.encoder", "output_features.*.decoder", "combiner")
 
+_OBJECTIVES = {"dpo": "beta loss_type label_smoothing", "orpo": "beta", "kto": "beta"}
+_OBJECTIVES |= {"grpo": "beta epsilon num_generations"}
+
 _METRICS: list[tuple[Any, Any]] = [
     ("mean_squared_error", "mse"),
     ("root_mean_squared_error", "rmse"),
@@ -71,6 +74,7 @@ RENAMED: dict[str, str] = {
     "output_features.*.decoder.fallback_label": "../preprocessing.fallback_label",
     "adapter.target_r": "r",
     "model_parameters.rope_scaling.type": "rope_type",
+    **{f"trainer.{name}_{key}": key for name, keys in _OBJECTIVES.items() for key in keys.split()},
     "trainer.neftune_noise_alpha": "/model_parameters.neftune_noise_alpha",
 }
 

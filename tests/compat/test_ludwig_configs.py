@@ -125,6 +125,22 @@ def upgraded(text: str) -> dict:
                 ]
             },
         ),
+        (
+            "trainer: {type: dpo, dpo_beta: .2, dpo_loss_type: ipo, dpo_label_smoothing: 0, rejected_column: worse}",
+            {
+                "trainer": {
+                    "type": "dpo",
+                    "beta": 0.2,
+                    "loss_type": "ipo",
+                    "label_smoothing": 0,
+                    "rejected_column": "worse",
+                }
+            },
+        ),
+        (
+            "trainer: {type: grpo, grpo_beta: .1, grpo_epsilon: .3, grpo_num_generations: 8}",
+            {"trainer": {"type": "grpo", "beta": 0.1, "epsilon": 0.3, "num_generations": 8}},
+        ),
         ("adapters: null", {}),
         ("generation: {num_beams: 4, temperature: .1, top_k: 40}", {"generation": {"num_beams": 4}}),
         (
