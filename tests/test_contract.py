@@ -211,6 +211,7 @@ TRUTHS: dict[str, list[Any]] = {
     "text": ['{"a": 1}', '["b c", 2]', '{"d": "e"}', '{"f": []}', '[1, "g"]', '{"h i": 3}'],
     "set": [["a"], ["a", "b"], ["c"], ["b", "c"], ["a", "c"], ["d"]],
     "vector": [[1.0, 0.0], [2.0, 1.0], [-3.0, 2.0], [4.5, 1.0], [7.0, -1.0], [0.5, 3.0]],
+    "json": ['{"a": 1}', '{"a": 2, "b": 3}', '{"d": "e"}', '{"f": []}', '{"g": {"h": 1}}', "[true]"],
     "sequence": [["B-x", "O"], ["O", "B-y"], ["B-x", "I-x"], ["O", "O"], ["B-y", "I-y"], ["B-y", "O"]],
 }
 METRICS = [(name, kind) for name in REGISTRIES["metrics"] for kind in sorted(plugin("metrics", name).accepts)]
@@ -231,7 +232,9 @@ def test_nothing_beats_a_perfect_prediction(name, kind):
     metric = config_of("metrics", name).build()
     sign = 1 if metric.goal == "maximize" else -1
     best = sign * metric.compute(truth, prediction_of(kind, truth))
-    wrong = {"text": ["no json"] * 6, "set": [["x"]] * 6, "sequence": [["O", "O"]] * 6}.get(kind, truth)
+    wrong = {"text": ["no json"] * 6, "json": [""] * 6, "set": [["x"]] * 6, "sequence": [["O", "O"]] * 6}.get(
+        kind, truth
+    )
     missing = [float("nan")] * 6 if kind == "number" else wrong
     worse = [truth[step:] + truth[:step] for step in range(1, 6)] + [missing]
     found = [sign * metric.compute(truth, prediction_of(kind, values)) for values in worse]

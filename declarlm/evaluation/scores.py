@@ -118,7 +118,7 @@ def mean_losses(
     found = {"combined": {"loss": combined}}
     for output in model.outputs:
         loss = _share(sums[output.name], own[output.name])
-        found[output.name] = {"perplexity": perplexity(loss)} if output.config.type == "text" else {}
+        found[output.name] = {"perplexity": perplexity(loss)} if output.is_free else {}
         found[output.name]["loss"] = loss
     if not model.outputs:
         found["combined"]["perplexity"] = perplexity(combined)

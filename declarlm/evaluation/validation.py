@@ -24,6 +24,7 @@ DEFAULT_METRIC = {
     "binary": "roc_auc",
     "number": "rmse",
     "text": "loss",
+    "json": "loss",
     "sequence": "entity_f1",
     "set": "jaccard",
     "vector": "rmse",
@@ -62,7 +63,7 @@ class Validation:
         if len(table) and not self._is_defined():
             self.remarks = [f"{self.metric} is undefined on the validation rows, so their loss decides"]
             self.metric, self.goal = "loss", "minimize"
-        self.predicted = [output for output in model.outputs if output.config.type != "text" or self._decides(output)]
+        self.predicted = [output for output in model.outputs if not output.is_free or self._decides(output)]
 
     def _decides(self, output: OutputFeature) -> bool:
         """Return whether a metric of this output's predictions decides."""

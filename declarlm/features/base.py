@@ -250,6 +250,7 @@ class OutputFeature(Feature):
     Attributes:
         default_decoders: Decoder for each model type that can predict this feature, when the config names none.
         default_loss: Loss of an ecd model when the config names none.
+        is_free: Whether a language model writes it as free text, to be read afterwards.
         per_word: Whether each word of an input has a value of its own; its config then has ``of``.
         labels: Every value that can be predicted, as text, in a fixed order; empty for numbers and free text.
         num_scores: Length of the score vector that a head must give.
@@ -257,6 +258,7 @@ class OutputFeature(Feature):
 
     default_decoders: ClassVar[dict[str, str]]
     default_loss: ClassVar[str]
+    is_free: ClassVar[bool] = False
     per_word: ClassVar[bool] = False
 
     class Config(Feature.Config):

@@ -158,6 +158,7 @@ class TextOutput(OutputFeature):
 
     default_decoders: ClassVar[dict[str, str]] = {"llm": "text_extractor"}
     default_loss = "next_token_softmax_cross_entropy"
+    is_free = True
 
     class Config(OutputFeature.Config):
         preprocessing: TextOutputPreprocessing = param("How cells are read.", default=TextOutputPreprocessing())

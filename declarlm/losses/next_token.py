@@ -12,5 +12,5 @@ class NextTokenSoftmaxCrossEntropy(Loss):
     A language model computes it on its own hidden states, see ``models.causal``; here it has its name and weight.
     """
 
-    accepts = frozenset({"text", "category", "binary", "number"})
+    accepts = frozenset({"text", "category", "binary", "number", "json"})
     model_types = frozenset({"llm"})

@@ -43,6 +43,7 @@ class Prediction:
         labels: Label of each column of ``probabilities``; of a binary output, false and true in this order.
         uncalibrated: ``probabilities`` as the model gave them, None if they were not calibrated.
         no_answer: Text that says that there is no answer, None if no text does.
+        is_valid: Whether each value is what its output asks for, None if that is not checked.
     """
 
     values: Sequence[Any]
@@ -50,6 +51,7 @@ class Prediction:
     labels: Sequence[str] = ()
     uncalibrated: np.ndarray[Any, Any] | None = None
     no_answer: str | None = None
+    is_valid: Sequence[bool] | None = None
 
 
 class Metric:
@@ -59,6 +61,7 @@ class Metric:
         accepts: Output types that it can judge.
         goal: Whether a higher or a lower number is better.
         is_default: Whether it is measured when a config names no metrics.
+        default_of: Output types of which it is measured then though it is no default of others.
         weighs_both: Whether it weighs errors of both labels of a binary output, so that it can choose a threshold.
         needs_probabilities: Whether it is NaN without them.
     """
@@ -66,6 +69,7 @@ class Metric:
     accepts: ClassVar[frozenset[str]]
     goal: ClassVar[Goal] = "maximize"
     is_default: ClassVar[bool] = True
+    default_of: ClassVar[frozenset[str]] = frozenset()
     weighs_both: ClassVar[bool] = False
     needs_probabilities: ClassVar[bool] = False
 
@@ -91,12 +95,13 @@ def canonical(name: str) -> str:
 
 def usual(output_type: str) -> list[str]:
     """Return the metrics that are measured of an output when its config names none."""
-    return [name for name in metrics if output_type in metrics[name].accepts and metrics[name].is_default]
+    fitting = [name for name in metrics if output_type in metrics[name].accepts]
+    return [name for name in fitting if metrics[name].is_default or output_type in metrics[name].default_of]
 
 
 def of_the_loss(output_type: str) -> list[str]:
     """Return the metrics that are measured where the loss is: always, and not from predictions."""
-    return ["loss", "perplexity"] if output_type == "text" else ["loss"]
+    return ["loss", "perplexity"] if output_type in ("text", "json") else ["loss"]
 
 
 def goal_of(name: str) -> Goal:

@@ -105,7 +105,9 @@ class RougeL(TextMetric):
 class JsonValid(TextMetric):
     """Share of predictions that are a JSON object or array, and nothing else; the truth does not count."""
 
+    accepts = frozenset({"text", "json"})
     is_default = False
+    default_of = frozenset({"json"})
 
     def score(self, truth: str, value: str) -> float:
         return float(_canonical_json(value) is not None)
@@ -115,7 +117,9 @@ class JsonValid(TextMetric):
 class JsonExactMatch(TextMetric):
     """Share of rows whose prediction is the same JSON as the truth: order of keys and spaces aside, 1 equal to 1.0."""
 
+    accepts = frozenset({"text", "json"})
     is_default = False
+    default_of = frozenset({"json"})
 
     def score(self, truth: str, value: str) -> float:
         expected = _canonical_json(truth)

@@ -59,7 +59,7 @@ class Llm(Prompted):
 
     def _doubt_about_the_end(self) -> list[str]:
         """Return a warning if answers are written freely and the base cannot tell their end from other tokens."""
-        if all(output.config.type not in ("text", "number") for output in self.outputs):
+        if all(not output.is_free and output.config.type != "number" for output in self.outputs):
             return []
         stop = self.encoder.stop_id
         twins = self.module.head.num_twins(stop)

@@ -120,7 +120,7 @@ def check_separators(
     for place, (output, literal) in enumerate(zip(outputs[:-1], literals[1:], strict=True)):
         found = np.flatnonzero((encoded.fields.values == place) & (encoded.ids.values == literal[0]))
         rows = np.unique(np.searchsorted(encoded.fields.offsets, found, side="right") - 1)
-        if output.config.type == "text" and len(rows):
+        if output.is_free and len(rows):
             row, name = int(rows[0]), output.config.source
             raise DataError(
                 f"{cell_text(table[name].iloc[row])[:60]!r} holds what separates it from the output "

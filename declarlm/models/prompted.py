@@ -116,7 +116,7 @@ class Prompted(Model):
             self.sections.prompt,
             [feature.name for feature in self.inputs],
             [feature.name for feature in self.outputs],
-            [feature.name for feature in self.outputs if feature.config.type == "text"],
+            [feature.name for feature in self.outputs if feature.is_free],
             columns,
         )
         sources = {feature.name: feature.config.source for feature in self.inputs}
@@ -148,7 +148,7 @@ class Prompted(Model):
     def _check_answers(self, table: pd.DataFrame, base: Glance) -> None:
         """Refuse texts that the base could never hold, before the libraries of models are loaded."""
         for output in self.outputs:
-            if output.config.type == "text" and self.sections.overlong != "drop" and not most_tokens(output):
+            if output.is_free and self.sections.overlong != "drop" and not most_tokens(output):
                 answers = output.answers(table[output.config.source])
                 base.check_lengths(answers, self.sections.max_length, output.config.source, table.index)
 
@@ -218,7 +218,7 @@ class Prompted(Model):
             stop_ids=self.backbone.stop_ids,
             bos_id=self.backbone.bos_id,
             columns=columns,
-            text_outputs=[feature.name for feature in self.outputs if feature.config.type == "text"],
+            text_outputs=[feature.name for feature in self.outputs if feature.is_free],
             apart=self.backbone.reads_apart,
         )
 
