@@ -120,6 +120,24 @@ BENCHMARKS = {
         validation="data/stsb_en/dev.csv",
         encoder="sentence1",
     ),
+    "uner_ewt, MiniLM trainable": Benchmark(
+        "uner_trainable.yaml",
+        "data/uner_ewt/train.jsonl",
+        "data/uner_ewt/test.jsonl",
+        [Target("ner_tags.entity_f1", 0.6)],
+        encoder="tokens",
+    ),
+    "uner_ewt, MiniLM frozen": Benchmark(
+        "uner_frozen.yaml", "data/uner_ewt/train.jsonl", "data/uner_ewt/test.jsonl", encoder="tokens"
+    ),
+    "snips slots, MiniLM trainable": Benchmark(
+        "snips_slots.yaml",
+        "data/snips/train.jsonl",
+        "data/snips/test.jsonl",
+        [Target("slot_tags.entity_f1", 0.9)],
+        validation="data/snips/dev.jsonl",
+        encoder="tokens",
+    ),
     "adult, its columns": Benchmark(
         "adult.yaml",
         "data/adult/train.csv",
