@@ -25,6 +25,7 @@ def test_each_decoder_says_which_model_it_reads():
     assert {name: sorted(decoders[name].model_types) for name in decoders} == {
         "category_extractor": ["llm"],
         "classifier": ["ecd"],
+        "json_extractor": ["llm"],
         "number_extractor": ["llm"],
         "projector": ["ecd"],
         "regressor": ["ecd"],
