@@ -218,6 +218,11 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "output_features.*.decoder.tokenizer": (f"{_LEAVE}, that of the base model is used", ("hf_tokenizer",)),
     "output_features.*.decoder.max_new_tokens": ("write generation.max_new_tokens", (None,)),
     "output_features.*.decoder.str2idx": (f"{_LEAVE}, labels are found in the data", (None,)),
+    "*_features.*.preprocessing.outlier_replacement_strategy": ("write outlier_strategy", (None,)),
+    "adapter.fan_in_fan_out": (f"{_LEAVE}, it follows from the layers", (False,)),
+    "adapter.modules_to_save": (f"{_LEAVE}, or write adapter: last_layers", (None, [])),
+    "adapter.init_ia3_weights": (f"{_LEAVE}, the vectors start at one", (True,)),
+    "generation.forced_decoder_ids": (f"{_LEAVE}, an answer is decoded freely", (None,)),
     "adapter.layer_replication": (f"{_LEAVE}, the layers are those of the base", (None,)),
     "adapter.eva_config": (f"{_LEAVE}, write init_lora_weights: default", (None,)),
     "adapter.loftq_config": (f"{_LEAVE}, write init_lora_weights: default", (None,)),
@@ -270,8 +275,11 @@ ABSENT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "trainer.reduce_learning_rate_eval_split": (_EARLY_STOP, ("training",)),
 }
 
-# What has no effect with another schedule than the exponential one.
-OF_DECAY = {"decay_rate": 0.96, "decay_steps": 10000, "staircase": False}
+# What has an effect with one schedule alone, by its name.
+OF_SCHEDULES: dict[str, dict[str, Any]] = {
+    "exponential": {"decay_rate": 0.96, "decay_steps": 10000, "staircase": False},
+    "one_cycle": {"div_factor": 25, "final_div_factor": 1e4},
+}
 
 # The metric that decides unless another is named.
 DECIDING = {"category": "accuracy", "binary": "roc_auc", "number": "mean_squared_error", "text": "loss"}

@@ -14,8 +14,8 @@ from declarlm.compat.ludwig import (
     DECIDING,
     EFFECTLESS,
     IGNORED,
-    OF_DECAY,
     OF_ENCODERS,
+    OF_SCHEDULES,
     PRETRAINED,
     RENAMED,
     RETRIEVAL,
@@ -23,6 +23,7 @@ from declarlm.compat.ludwig import (
     WORD_ENCODERS,
 )
 from declarlm.compat.ludwig_adapters import upgrade_adapters
+from declarlm.compat.ludwig_names import named_by_type, unknown_names, unread_by_type
 from declarlm.core.document import Document
 from declarlm.core.errors import Problem
 from declarlm.core.overrides import put, written
@@ -61,7 +62,11 @@ def upgrade(document: Document) -> Document:
     _padding(tree)
     _by_type(tree)
     _passed_through(tree)
-    _named_by_type(tree)
+    named_by_type(tree, _kind)
+    unknown_names(tree)
+    unread_by_type(tree, _kind)
+    if "combiner" in tree.data and tree.get("combiner") is None:
+        tree.pop(("combiner",))
     for pattern in IGNORED:
         for steps in tree.find(pattern):
             tree.pop(steps)
@@ -247,11 +252,11 @@ def _encoder_keys(tree: _Tree) -> None:
 
 
 def _decay(tree: _Tree) -> None:
-    """Ludwig writes out what only an exponential schedule reads."""
+    """Ludwig writes out what only some schedules read."""
     schedule = tree.get("trainer", "learning_rate_scheduler")
-    if isinstance(schedule, dict) and schedule.get("type") != "exponential":
-        for key, value in OF_DECAY.items():
-            if key in schedule and _is(schedule[key], value):
+    for name, keys in OF_SCHEDULES.items() if isinstance(schedule, dict) else ():
+        for key, value in keys.items():
+            if schedule.get("type") != name and key in schedule and _is(schedule[key], value):
                 tree.pop(("trainer", "learning_rate_scheduler", key))
 
 
@@ -308,15 +313,6 @@ def _passed_through(tree: _Tree) -> None:
         named = encoder if isinstance(encoder, dict) else {"type": encoder}
         if _is_llm(tree) and named.get("type") == "passthrough" and not set(named) - {"type", "skip"}:
             tree.pop(steps)
-
-
-def _named_by_type(tree: _Tree) -> None:
-    """Ludwig calls the encoders of several types embed; here each has a name of its own."""
-    names = {"set": "label_embedding", "date": "dense"}
-    for steps in [*tree.find("input_features.*.encoder"), *tree.find("input_features.*.encoder.type")]:
-        own = names.get(str(_kind(tree, steps)))
-        if own is not None:
-            tree.translate(steps, [("embed", own)])
 
 
 def _is_llm(tree: _Tree) -> bool:
