@@ -167,15 +167,6 @@ def test_a_quantized_base_learns_the_same_task(stories):
     assert loss_of(module, batch).item() < before / 2
 
 
-def test_starts_that_change_the_base_are_refused_for_now():
-    with pytest.raises(ConfigError) as caught:
-        adapters["lora"].Config.load({"init_lora_weights": "pissa"})
-    assert str(caught.value) == (
-        "config: init_lora_weights: 'pissa' changes the base's weights or needs data, which Declarlm does not do yet; "
-        "write default or gaussian"
-    )
-
-
 def test_every_adapter_survives_a_round_trip_of_its_section():
     for name in adapters:
         known = adapters[name].Config.schema().fields
