@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from declarlm.compat.foreign import Foreign, held_out, instructions, text, warm_up
+from declarlm.compat.foreign import Foreign, arithmetic, held_out, instructions, text, warm_up
 
 SAME = {
     "base_model": "base_model",
@@ -63,10 +63,7 @@ def read_axolotl(foreign: Foreign) -> None:
     _bits_and_adapter(foreign)
     _rows(foreign)
     _steps(foreign)
-    precision = "bf16" if foreign.take("bf16") or foreign.take("bfloat16") else None
-    foreign.put("trainer.precision", precision)
-    if foreign.take("fp16"):
-        foreign.put("dtype", "fp16")
+    arithmetic(foreign)
     held_out(foreign, foreign.take("val_set_size"))
     foreign.leave(AUTOMATIC, "rows are packed where that pays, and answers alone are learned")
     foreign.leave(OWN, "the fastest way that the machine has is taken")

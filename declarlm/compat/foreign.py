@@ -94,6 +94,14 @@ def warm_up(foreign: Foreign, steps: Any, ratio: Any) -> None:
             foreign.note(f"warmup_steps: {steps} steps are a share of all here; the usual warmup_fraction is kept")
 
 
+def arithmetic(foreign: Foreign) -> None:
+    """Write the types that training computes in."""
+    if foreign.take("bf16") or foreign.take("bfloat16"):
+        foreign.put("trainer.precision", "bf16")
+    if foreign.take("fp16"):
+        foreign.put("dtype", "fp16")
+
+
 def held_out(foreign: Foreign, size: Any) -> None:
     """Write the split that keeps a share of the rows, or a number of them, for validation."""
     if not size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from declarlm.compat.foreign import Foreign, held_out, instructions, text, warm_up
+from declarlm.compat.foreign import Foreign, arithmetic, held_out, instructions, text, warm_up
 
 SAME = {
     "model_name_or_path": "base_model",
@@ -67,10 +67,7 @@ def read_llama_factory(foreign: Foreign) -> None:
     foreign.put("trainer.optimizer.type", optimizer and OPTIMIZERS.get(str(optimizer), str(optimizer)))
     foreign.put("trainer.learning_rate_scheduler.type", schedule and SCHEDULES.get(str(schedule), str(schedule)))
     warm_up(foreign, foreign.take("warmup_steps"), foreign.take("warmup_ratio"))
-    if foreign.take("bf16"):
-        foreign.put("trainer.precision", "bf16")
-    if foreign.take("fp16"):
-        foreign.put("dtype", "fp16")
+    arithmetic(foreign)
     held_out(foreign, foreign.take("val_size"))
     foreign.leave(AUTOMATIC, "rows are packed where that pays, answers alone are learned, and the fastest way is taken")
     foreign.leave(FILES, "declarlm train --output and --name say where a run is kept")

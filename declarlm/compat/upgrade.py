@@ -65,8 +65,6 @@ def upgrade(document: Document) -> Document:
     named_by_type(tree, _kind)
     unknown_names(tree)
     unread_by_type(tree, _kind)
-    if "combiner" in tree.data and tree.get("combiner") is None:
-        tree.pop(("combiner",))
     for pattern in IGNORED:
         for steps in tree.find(pattern):
             tree.pop(steps)

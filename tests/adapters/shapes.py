@@ -21,6 +21,14 @@ of them there. Llama stands for Mistral, Qwen, Gemma and their kin, Bloom for ba
 values, GPT-2 for layers that store their weights as (in, out), BERT for text encoders.
 
 """
+# Pairs that do not fit, each a config error that says why.
+REFUSED = {
+    *(("adaption_prompt", shape) for shape in ("bloom", "t5", "bert")),
+    *(("bitfit", shape) for shape in ("llama", "t5")),
+    ("oft", "gpt2"),
+    *((kind, "t5") for kind in ("prompt_tuning", "p_tuning", "prefix_tuning")),
+    ("prefix_tuning", "bert"),
+}
 # What an adapter needs to be told in a base as small as these.
 OPTIONS: dict[str, dict[str, Any]] = {
     "vera": {"r": 16},

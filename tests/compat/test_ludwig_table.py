@@ -194,7 +194,6 @@ OUTPUT = {
 LOSS = {"class_weights": None, "class_similarities": None, "confidence_penalty": 0, "robust_lambda": 0, "weight": 1.0}
 ROOT = {
     "adapters": None,
-    "combiner": None,
     "backend": "local",
     "trust_remote_code": False,
     "is_multimodal": False,
@@ -263,7 +262,7 @@ def put(base: dict[str, Any], place: str, key: str, value: Any) -> dict[str, Any
 
 @pytest.mark.parametrize(("base", "place", "key", "value"), CASES)
 def test_a_key_of_ludwigs_is_accepted_at_its_usual_value(base, place, key, value):
-    load_config(put(base, place, key, value))
+    assert load_config(put(base, place, key, value)).model_type == base["model_type"]
 
 
 NAMED = [(place, name) for place, groups in NAMES.items() for names, _ in groups for name in names]
