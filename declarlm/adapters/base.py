@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from declarlm.adapters.checks import check_effect, delta_norm
 from declarlm.adapters.storage import load_adapter, save_adapter
 from declarlm.adapters.switching import base_alone
-from declarlm.core import Problem, Registry, Section, param
+from declarlm.core import ConfigError, Problem, Registry, Section, param
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,6 +62,20 @@ class Adapter:
         def extra_tokens(self) -> int:
             """How much of the context length it takes."""
             return 0
+
+        def room(self, context_length: int | None) -> int | None:
+            """Return how many tokens of a row fit beside it.
+
+            Raises:
+                ConfigError: If it takes more than half of them.
+            """
+            if context_length is None or not self.extra_tokens:
+                return context_length
+            if 2 * self.extra_tokens > context_length:
+                most = context_length // 2
+                problem = f"must be at most {most}, half of the {context_length} tokens that the base takes, got"
+                raise ConfigError("config", [Problem("adapter.num_virtual_tokens", f"{problem} {self.extra_tokens}")])
+            return context_length - self.extra_tokens
 
         @property
         def merges(self) -> bool:

@@ -90,6 +90,8 @@ class LoraAdapter(LowRankAdapter):
         start = self.config.init_lora_weights
         _check_start(module, start)
         targets = self.targets(module)
+        if start in (*TAKES_FROM_BASE, "loftq"):
+            self._check_ranks(module, targets)
         if start in TAKES_FROM_BASE:
             remember(module, [module.get_submodule(name).weight for name in targets.names])  # type: ignore[misc]
         wrapped = wrap(module, self.settings(module, targets, total_steps, seed), seed)
@@ -98,6 +100,18 @@ class LoraAdapter(LowRankAdapter):
         elif start == "loftq":
             start_near_unquantized(wrapped, open_backbone(str(module.name_or_path)).folder)
         return wrapped
+
+    def _check_ranks(self, module: nn.Module, targets: Targets) -> None:
+        """Refuse a rank above that of a layer's weights, which have no more to give."""
+        layers: dict[str, Any] = linear_layers(module)
+        for name in targets.names:
+            layer = layers[name]
+            most = (
+                min(layer.in_features, layer.out_features) if hasattr(layer, "in_features") else min(layer.weight.shape)
+            )
+            if max(self.config.r, *self.config.rank_pattern.values(), 0) > most:
+                problem = f"must be at most {most} for init_lora_weights: {self.config.init_lora_weights}, the rank of"
+                raise ConfigError("config", [Problem("adapter.r", f"{problem} {name}, got {self.config.r}")])
 
     def save(self, module: nn.Module, folder: Path) -> None:
         taken = any(first_factors(layer) is not None for _, layer in lora_layers(module))

@@ -149,7 +149,7 @@ class LlmConfig(ModelConfig):
             yield Problem("dtype", f"must be fp32 or auto where all weights train, got {self.dtype}; {remedy}")
 
     def _raw_text(self) -> Iterable[Problem]:
-        if self.objective.needs_outputs:
+        if self.objective.needs_outputs or "llm" not in self.objective.model_types:
             return
         learns = f"has no effect: trainer.type {self.trainer.type!r} learns the raw text of one column"
         remedy = "leave it out, or write trainer.type: finetune"

@@ -87,8 +87,7 @@ class AutoTransformerEncoder(Encoder):
     def max_length(self) -> int | None:
         """Most tokens of a text that are kept, special ones included; None without a limit."""
         whole, adapter = self.backbone.context_length, self.config.adapter
-        if whole is not None and adapter is not None:
-            whole = max(2, whole - adapter.extra_tokens)
+        whole = whole if adapter is None else adapter.room(whole)
         return min(filter(None, (self.config.max_sequence_length, whole)), default=None)
 
     @property

@@ -199,7 +199,7 @@ class Prompted(Model):
     def context_length(self) -> int | None:
         """Most tokens that the base can take beside those that an adapter puts before each row."""
         whole, adapter = self.backbone.context_length, self.sections.adapter
-        return whole if whole is None or adapter is None else max(2, whole - adapter.extra_tokens)
+        return whole if adapter is None else adapter.room(whole)
 
     @property
     def max_length(self) -> int | None:

@@ -112,6 +112,14 @@ def test_a_start_that_does_not_fit_the_bits_is_refused(stories, start, bits, tol
     assert told in str(error.value)
 
 
+def test_a_rank_above_that_of_the_weights_is_refused():
+    adapter = adapters["lora"].Config(r=30, init_lora_weights="pissa").build()
+    with pytest.raises(
+        ConfigError, match=r"adapter\.r: must be at most 16 for init_lora_weights: pissa, the rank of model"
+    ):
+        adapter.attach(base("llama"), total_steps=1, seed=0)
+
+
 def test_corda_and_an_odd_rank_are_refused():
     with pytest.raises(ConfigError, match="'corda' needs a calibration run of its own; write eva"):
         adapters["lora"].Config.load({"init_lora_weights": "corda"})

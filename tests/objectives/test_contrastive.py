@@ -204,6 +204,14 @@ def test_what_does_not_say_which_texts_belong_together_is_refused(bert, change, 
     assert told in str(error.value)
 
 
+def test_a_language_model_is_refused_in_one_line():
+    data = {"base_model": "starter", "input_features": [{"name": "a", "type": "text"}]}
+    data |= {"output_features": [{"name": "b", "type": "category"}], "trainer": {"type": "contrastive"}}
+    with pytest.raises(ConfigError) as error:
+        load_config(data)
+    assert [str(problem.message) for problem in error.value.problems] == ["'contrastive' is not for model_type 'llm'"]
+
+
 def test_pairs_need_one_encoder_and_no_keys_of_labels(bert):
     data = of_pairs(bert, pairs_per_row=3)
     data["input_features"][1].pop("tied")
