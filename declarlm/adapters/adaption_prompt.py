@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from declarlm.adapters.base import Adapter, adapters
+from declarlm.adapters.checks import total_length
 from declarlm.adapters.last_layers import layers_of
 from declarlm.adapters.storage import wrap
 from declarlm.core import ConfigError, Problem, param
@@ -65,4 +66,4 @@ class AdaptionPromptAdapter(Adapter):
     def effect(self, module: nn.Module) -> float:
         """Return the length of all gates, which is zero where nothing is added."""
         gates = [weight for name, weight in module.named_parameters() if name.endswith("adaption_gate")]
-        return math.sqrt(sum(float(weight.detach().double().square().sum()) for weight in gates))
+        return total_length(gates)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.adapters.base import Adapter, adapters
+from declarlm.adapters.checks import total_length
 from declarlm.adapters.own_format import read_own, write_own
 from declarlm.adapters.storage import seeded
 from declarlm.adapters.targets import ATTENTION_END, FEEDFORWARD_END, linear_layers
@@ -62,7 +62,7 @@ class BottleneckAdapter(Adapter):
     def effect(self, module: nn.Module) -> float:
         """Return the length of all weights that lead out of the networks, which is zero where nothing is added."""
         ends = [weight for name, weight in module.named_parameters() if f".{NAME}.up." in name]
-        return math.sqrt(sum(float(weight.detach().double().square().sum()) for weight in ends))
+        return total_length(ends)
 
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write the networks into ``folder``, by the names of the layers that they stand behind."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,11 @@ def delta_norm(module: nn.Module) -> float:
             # |BA|^2 = tr(BA A'B') = <B'B, AA'>: two (r, r) matrices instead of an (out, in) one.
             total += layer_scale(layer) ** 2 * max(0.0, float(((b.T @ b) * (a @ a.T)).sum()))
     return math.sqrt(total)
+
+
+def total_length(tensors: Iterable[Tensor]) -> float:
+    """Return the length of all numbers of some tensors, taken as one vector, computed in float64."""
+    return math.sqrt(sum(float(tensor.detach().double().square().sum()) for tensor in tensors))
 
 
 def check_effect(norm: float) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from declarlm.adapters.base import adapters
+from declarlm.adapters.checks import total_length
 from declarlm.adapters.peft_adapter import PeftAdapter
 from declarlm.adapters.targets import AUTOMATIC, FEEDFORWARD_END, Targets, find_targets, linear_layers, transposed
 from declarlm.core import ConfigError, Problem, param
@@ -79,4 +79,4 @@ class Ia3Adapter(PeftAdapter):
     def effect(self, module: nn.Module) -> float:
         """Return the distance of all vectors from one."""
         vectors = [weight for name, weight in module.named_parameters() if ".ia3_l." in name]
-        return math.sqrt(sum(float((weight.detach().double() - 1).square().sum()) for weight in vectors))
+        return total_length(weight.double() - 1 for weight in vectors)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from declarlm.adapters.base import Adapter
+from declarlm.adapters.checks import total_length
 from declarlm.adapters.own_format import read_own, write_own
 from declarlm.adapters.switching import kept, original_weights, remember
 from declarlm.core import ModelError
@@ -51,8 +51,7 @@ class InPlaceAdapter(Adapter):
 
     def effect(self, module: nn.Module) -> float:
         """Return the distance of the trained weights from the base's."""
-        changes = [(weight.detach().double() - before.double()).square().sum() for weight, before in kept(module)]
-        return math.sqrt(sum(map(float, changes)))
+        return total_length(weight.double() - before.double() for weight, before in kept(module))
 
     def merged(self, module: nn.Module, *, progressbar: bool = False) -> nn.Module:
         return module

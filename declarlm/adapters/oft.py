@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from declarlm.adapters.base import adapters
+from declarlm.adapters.checks import total_length
 from declarlm.adapters.peft_adapter import PeftAdapter
 from declarlm.adapters.targets import Targets, linear_layers
 from declarlm.core import ConfigError, Problem, param
@@ -89,4 +90,4 @@ class OftAdapter(PeftAdapter):
     def effect(self, module: nn.Module) -> float:
         """Return the length of all that defines the rotations, which is zero where nothing is turned."""
         turned = [weight for name, weight in module.named_parameters() if ".oft_R." in name]
-        return math.sqrt(sum(float(weight.detach().double().square().sum()) for weight in turned))
+        return total_length(turned)

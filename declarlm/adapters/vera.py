@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from declarlm.adapters.base import adapters
+from declarlm.adapters.checks import total_length
 from declarlm.adapters.peft_adapter import PeftAdapter
 from declarlm.adapters.targets import Targets
 from declarlm.core import param
@@ -53,4 +53,4 @@ class VeraAdapter(PeftAdapter):
     def effect(self, module: nn.Module) -> float:
         """Return the length of all outer scales, which is zero where nothing is added."""
         outer = [weight for name, weight in module.named_parameters() if ".vera_lambda_b." in name]
-        return math.sqrt(sum(float(weight.detach().double().square().sum()) for weight in outer))
+        return total_length(outer)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from declarlm.adapters.base import Adapter, trained
+from declarlm.adapters.checks import total_length
 from declarlm.adapters.storage import load_adapter, task_type, wrap
 from declarlm.core import ConfigError, Problem, param
 
@@ -84,7 +84,7 @@ class VirtualTokens(Adapter):
     def effect(self, module: nn.Module) -> float:
         """Return the length of all that trains."""
         weights = trained(module) or [weight for name, weight in module.named_parameters() if "prompt_encoder" in name]
-        return math.sqrt(sum(float(weight.detach().double().square().sum()) for weight in weights))
+        return total_length(weights)
 
 
 def embedded(module: Any, tokens: Sequence[int]) -> Tensor:

@@ -93,11 +93,10 @@ def text_loss(model: Llm, texts: Sequence[str]) -> tuple[float, int]:
     Raises:
         ModelError: If the base states no context length.
     """
-    import torch
+    from declarlm.layers.causal_model import evaluating
 
     store = model.pack_texts(texts)
     total = 0.0
-    training = model.module.training
 
     def run(rows: np.ndarray[Any, Any]) -> None:
         nonlocal total
@@ -105,9 +104,7 @@ def text_loss(model: Llm, texts: Sequence[str]) -> tuple[float, int]:
         parts = [part.take(rows) for part in (tokens.ids, tokens.roles, tokens.fields)]
         total += float(model.module.losses(collate(model.module, *parts)))
 
-    model.module.eval()
-    with torch.inference_mode():
+    with evaluating(model.module):
         in_batches(store.costs, model.module.device, run)
-    model.module.train(training)
     count = int(store.supervised.sum())
     return total / count, count

@@ -45,7 +45,7 @@ def layers_of_base(name: str) -> list[Layers]:
     Raises:
         ModelError: If there is no such base.
     """
-    module = _base(name)
+    module: nn.Module = skeleton(open_backbone(name))
     chosen = set(find_targets(module, "auto").names)
     groups: dict[tuple[str, int, int, bool], list[str]] = {}
     for full, layer in linear_layers(module).items():
@@ -65,17 +65,12 @@ def weights_by_adapter(name: str) -> dict[str, Weights | str]:
     Raises:
         ModelError: If there is no such base.
     """
-    found: dict[str, Weights | str] = {}
+    backbone, found = open_backbone(name), dict[str, Weights | str]()
     for kind in adapters:
         try:
-            made = adapters[kind].Config().build().attach(_base(name), total_steps=STEPS, seed=0)
+            made = adapters[kind].Config().build().attach(skeleton(backbone), total_steps=STEPS, seed=0)
         except ConfigError as error:
             found[kind] = "; ".join(problem.message for problem in error.problems)
         else:
             found[kind] = count_weights(made)
     return found
-
-
-def _base(name: str) -> nn.Module:
-    base: nn.Module = skeleton(open_backbone(name))
-    return base

@@ -12,6 +12,13 @@ def loss_of(module, batch):
     return torch.nn.functional.cross_entropy(values[:, :-1].flatten(0, 1), batch["input_ids"][:, 1:].flatten())
 
 
+def own_token_loss(module, inputs):
+    """The mean cross entropy of each place's own token (of an encoder, modulo its width)."""
+    values = outputs(module, inputs)
+    wanted = inputs.get("decoder_input_ids", inputs["input_ids"]) % values.shape[-1]
+    return torch.nn.functional.cross_entropy(values.flatten(0, 1), wanted.flatten())
+
+
 def train(adapter, module, batch, optimizer, steps):
     """Take the given optimizer steps, the first of which is 1, as the trainer does."""
     module.train()

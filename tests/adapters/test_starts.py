@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from adapter_training import own_token_loss as loss
 from shapes import SHAPES, base, batch
 
 from declarlm import ConfigError, DeclarLM
@@ -15,12 +16,6 @@ STARTS = ["gaussian", "orthogonal", "pissa", "olora"]
 
 def lora(start, **options):
     return adapters["lora"].Config(r=4, dropout=0.0, init_lora_weights=start, **options).build()
-
-
-def loss(module, inputs):
-    values = outputs(module, inputs)
-    wanted = inputs.get("decoder_input_ids", inputs["input_ids"]) % values.shape[-1]
-    return torch.nn.functional.cross_entropy(values.flatten(0, 1), wanted.flatten())
 
 
 def learned(adapter, module, inputs, steps=10):

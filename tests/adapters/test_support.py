@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from adapter_training import own_token_loss as loss
 from shapes import REFUSED, SHAPES, TABLE, attached, base, batch, table
 
 from declarlm.adapters import adapters, merge_adapter
@@ -34,13 +35,6 @@ LEARNING = {
     "vera": (3e-2, 0.8),
 }
 PAIRS = [(kind, shape) for kind in adapters for shape in SHAPES if (kind, shape) not in REFUSED]
-
-
-def loss(module, inputs):
-    """The mean cross entropy of each place's own token (of an encoder, modulo its width)."""
-    values = outputs(module, inputs)
-    wanted = inputs.get("decoder_input_ids", inputs["input_ids"]) % values.shape[-1]
-    return torch.nn.functional.cross_entropy(values.flatten(0, 1), wanted.flatten())
 
 
 @cache

@@ -77,6 +77,12 @@ def imported(text):
     return found, load_config(found.data)
 
 
+def value_at(dumped, path):
+    for key in path.split("."):
+        dumped = dumped[key]
+    return dumped
+
+
 def test_an_axolotl_config_trains_the_same():
     found, config = imported(AXOLOTL)
     assert found.tool == "Axolotl"
@@ -122,12 +128,7 @@ def test_a_llama_factory_config_trains_the_same():
 )
 def test_the_methods_of_llama_factory_are_found(changes, expected):
     _, config = imported(yaml.safe_dump({**yaml.safe_load(FACTORY), **changes}))
-    dumped = config.dump()
-    for path, value in expected.items():
-        found = dumped
-        for key in path.split("."):
-            found = found[key]
-        assert found == value
+    assert {path: value_at(config.dump(), path) for path in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -145,12 +146,7 @@ def test_the_methods_of_llama_factory_are_found(changes, expected):
 )
 def test_the_methods_of_axolotl_are_found(changes, expected):
     _, config = imported(yaml.safe_dump({**yaml.safe_load(AXOLOTL), **changes}))
-    dumped = config.dump()
-    for path, value in expected.items():
-        found = dumped
-        for key in path.split("."):
-            found = found[key]
-        assert found == value
+    assert {path: value_at(config.dump(), path) for path in expected} == expected
 
 
 def test_ludwigs_words_are_replaced():
