@@ -38,6 +38,7 @@ def complete(document: Document) -> Document:
     _complete_features(data)
     _complete_adapter(data)
     _complete_trainer(data)
+    _complete_chat(data)
     return replace(document, data=data, moved={**moved, **document.moved}, problems=(*document.problems, *found))
 
 
@@ -209,6 +210,23 @@ def _complete_adapter(data: dict[str, Any]) -> None:
     rank = adapter.get("r", adapters[name].Config().r)  # type: ignore[attr-defined]
     if adapter.get("alpha") is None and isinstance(rank, int) and rank > 0:
         data["adapter"] = {**adapter, "alpha": 2 * rank}
+
+
+def _complete_chat(data: dict[str, Any]) -> None:
+    """Let a text output without a column be the last turn of a conversation that is the only input."""
+    inputs, outputs, prompt = _features(data, "input_features"), _features(data, "output_features"), data.get("prompt")
+    if data["model_type"] != "llm" or len(inputs) != 1 or len(outputs) != 1:
+        return
+    asks = isinstance(prompt, dict) and any(prompt.get(key) is not None for key in ("template", "task"))
+    kinds, preprocessing = (inputs[0].get("type"), outputs[0].get("type")), outputs[0].get("preprocessing") or {}
+    trainer = data["trainer"]
+    learns = isinstance(trainer, dict) and trainer.get("type") in ("finetune", "none")
+    if kinds != ("conversation", "text") or asks or not learns or not isinstance(preprocessing, dict):
+        return
+    source = inputs[0].get("column") or inputs[0].get("name")
+    if (outputs[0].get("column") or source) == source and preprocessing.get("reply", True):
+        outputs[0]["column"] = source
+        outputs[0]["preprocessing"] = {**preprocessing, "reply": True}
 
 
 def _adapter_name(data: Mapping[str, Any]) -> str:

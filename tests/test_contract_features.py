@@ -21,6 +21,10 @@ CELLS: dict[str, list[Any]] = {
     "sequence": [["B-x", "O"], ["O"], ["B-x", "I-x", "B-y"], [], ["O", "O"], ["B-y"]],
     "json": [{"a": 1}, {"a": None, "b": [1.5]}, [], {"c": {"d": "é"}}, [True], {}],
     "set": [["a", "b"], ["a"], [], ["b", "c"], ["a"], ["c"]],
+    "conversation": [
+        [{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}]
+        for text in ("a", "b", "a", "c", "d", "e")
+    ],
     "date": ["2026-01-31", "2026-02-01T14:05", "1999-12-31", "2026-11-27", "2030-06-01T00:00+02:00", "2026-01-31"],
     "vector": [[1.0, 2.0], [0.5, -1.0], [0.0, 0.0], [3.0, 1.0], [1.0, 1.0], [2.0, 2.0]],
     "text": ["red wine", "white wine", "red wine", "a rosé", "The End", "red"],
@@ -32,6 +36,7 @@ UNSEEN: dict[str, Any] = {
     "sequence": ["B-z", "O"],
     "json": {"z": "never"},
     "set": ["a", "z"],
+    "conversation": [{"role": "user", "content": "never seen"}],
     "date": "2100-01-01",
     "vector": [1e6, -1e6],
     "text": "never seen",

@@ -32,7 +32,7 @@ input_features:
 output_features:
   - {name: label, type: category}
 """
-TYPES = "binary, category, date, number, set, text, vector"
+TYPES = "binary, category, conversation, date, number, set, text, vector"
 
 
 def among(options: Any) -> str:

@@ -80,7 +80,7 @@ def test_nothing_that_stands_in_a_config_ends_in_another_error(data):
         (
             ECD | {"input_features": [{"name": "text", "type": ["text"]}], "combiner": "concat"},
             "config: input_features[0].type: no input feature is named ['text'] (did you mean 'text'?), "
-            "choose from: binary, category, date, number, set, text, vector",
+            "choose from: binary, category, conversation, date, number, set, text, vector",
         ),
         (SIMPLE | {"model_type": ["llm"]}, "config: model_type: cannot be ['llm'], choose from: llm, ecd"),
     ],

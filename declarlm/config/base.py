@@ -141,7 +141,8 @@ class ModelConfig(Section):
         if feature.name in RESERVED:
             remedy = f"write another name, and column: {source}"
             yield Problem(f"{path}.name", f"{feature.name!r} is what the metrics of all outputs are called; {remedy}")
-        if source in read and feature.name != read[source]:
+        answers = getattr(getattr(feature, "preprocessing", None), "reply", False)
+        if source in read and feature.name != read[source] and not answers:
             column = f"column {source!r} is also that of input {read[source]!r}"
             yield Problem(f"{path}.column", f"{column}: the model would be shown the answer")
 

@@ -64,6 +64,12 @@ class LlmConfig(ModelConfig):
 
         return Llm(self.sections()) if not self.adapters else several(self)
 
+    @property
+    def is_chat(self) -> bool:
+        """Whether the one input is a conversation, and the one output is what is said next."""
+        kinds = [feature.type for feature in (*self.input_features, *self.output_features)]
+        return kinds == ["conversation", "text"] and self.prompt.template is None and self.prompt.task is None
+
     def sections(self) -> LlmSections:
         """Return what describes the model."""
         from declarlm.models.prompted import LlmSections
@@ -73,6 +79,7 @@ class LlmConfig(ModelConfig):
             inputs=self.input_features,
             outputs=self.output_features,
             prompt=self.prompt,
+            is_chat=self.is_chat,
             base_model=self.base_model,
             architecture=self.architecture,
             adapter=self.adapter,
@@ -101,6 +108,7 @@ class LlmConfig(ModelConfig):
         for index, feature in enumerate(self.input_features):
             yield self._input(f"input_features[{index}]", feature)
         yield self._prompt()
+        yield self._chat()
 
     def _bits(self) -> Iterable[Problem]:
         bits = self.quantization.bits if self.quantization is not None else 4
@@ -167,6 +175,33 @@ class LlmConfig(ModelConfig):
             if getattr(feature, part) is not None:
                 problem = "belongs to model_type 'ecd'; a language model reads the column as text"
                 yield Problem(f"{path}.{part}", problem)
+
+    def _chat(self) -> Iterable[Problem]:
+        for index, feature in enumerate(self.output_features):
+            given = feature.preprocessing
+            if getattr(given, "reply", False) and not (
+                self.is_chat and feature.source == self.input_features[0].source
+            ):
+                problem = "is for a conversation that is the only input, read by no prompt.template or prompt.task"
+                yield Problem(f"output_features[{index}].preprocessing.reply", f"{problem}; leave it out")
+        if not self.is_chat:
+            return
+        for key in ("answer", "retrieval"):
+            if getattr(self.prompt, key) is not None:
+                problem = "has no effect on a conversation, which goes through the chat template as it is"
+                yield Problem(f"prompt.{key}", f"{problem}; leave it out")
+        given = self.output_features[0].preprocessing
+        where = "output_features[0].preprocessing"
+        if given.reply and given.missing_value_strategy not in ("error", "drop_row"):
+            found = f"must be error or drop_row for a reply, got {given.missing_value_strategy}"
+            yield Problem(f"{where}.missing_value_strategy", found)
+        if given.reply and given.alternatives:
+            yield Problem(
+                f"{where}.alternatives", "is for a column of answers, and a conversation has one; leave it out"
+            )
+        if given.reply and given.max_sequence_length is not None:
+            remedy = "write generation.max_new_tokens for the length of what is written"
+            yield Problem(f"{where}.max_sequence_length", f"is for a column of answers; {remedy}")
 
     def _prompt(self) -> Iterable[Problem]:
         inputs = [feature.name for feature in self.input_features]

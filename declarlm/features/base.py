@@ -170,6 +170,11 @@ class Feature:
             raise DataError(f"is missing, and {remedy}", column=self.config.source, row=row)
         return values.fillna(self.state.fill)
 
+    @property
+    def _lacks(self) -> str:
+        """What is wrong with a missing cell."""
+        return "is missing"
+
     def check_missing(self, values: pd.Series) -> None:
         """Refuse missing cells where nothing may stand for them.
 
@@ -180,10 +185,10 @@ class Feature:
         missing = values.isna()
         if strategy in ("error", "drop_row") and missing.any():
             if missing.all():
-                raise DataError("is missing in every row", column=self.config.source)
+                raise DataError(f"{self._lacks} in every row", column=self.config.source)
             remedy = "; write preprocessing.missing_value_strategy: drop_row to leave such rows out"
             row = values.index[int(missing.to_numpy().argmax())]
-            raise DataError(f"is missing{remedy * (strategy == 'error')}", column=self.config.source, row=row)
+            raise DataError(f"{self._lacks}{remedy * (strategy == 'error')}", column=self.config.source, row=row)
 
     def unlearned_fill(self) -> Any:
         """Return what stands for a missing value without training rows, None where only they could tell."""

@@ -12,6 +12,7 @@ from declarlm.decoders.base import Decoder, decoders
 from declarlm.encoders.base import Encoder, encoders
 from declarlm.features.base import InputFeature, OutputFeature, Raw, input_features, output_features
 from declarlm.features.cells import as_texts
+from declarlm.features.conversation import replies
 from declarlm.features.lists import as_lists
 from declarlm.features.words import Spans, word_spans
 from declarlm.losses.base import Loss, losses
@@ -142,6 +143,11 @@ class TextOutputPreprocessing(Section):
         " list is a missing cell.",
         default=False,
     )
+    reply: bool = param(
+        "Whether a cell is a conversation, whose last turn of the assistant is the answer; true by itself where a"
+        " conversation is the only input, unless a column of its own is named.",
+        default=False,
+    )
     max_sequence_length: int | None = param(
         "Tokens that an answer may have, in training and when it is written; null lets the model stop by itself.",
         default=None,
@@ -185,7 +191,13 @@ class TextOutput(OutputFeature):
     def keep(self, column: pd.Series) -> np.ndarray[Any, Any]:
         return super().keep(self.read(column))
 
+    @property
+    def _lacks(self) -> str:
+        return "has no turn of the assistant at its end" if self.config.preprocessing.reply else super()._lacks
+
     def read(self, column: pd.Series) -> pd.Series:
+        if self.config.preprocessing.reply:
+            return replies(column)
         if not self.config.preprocessing.alternatives:
             return as_texts(column)
         return self._alternatives(column).map(lambda texts: texts[0] if texts else None)

@@ -11,7 +11,7 @@ from declarlm.features.base import Raw
 from declarlm.inference.llm_predictor import is_scored, predict_llm
 from declarlm.inference.unreadable import unreadable
 from declarlm.models.ecd import Ecd, EcdStore
-from declarlm.models.few_shot import fewer_examples
+from declarlm.models.few_shot import left_out
 from declarlm.models.llm import Llm
 from declarlm.models.llm_rows import LlmRows
 from declarlm.training.progress import tell
@@ -55,7 +55,7 @@ def predict_table(model: Model, table: pd.DataFrame, generation: Generation) -> 
         if len(readable):
             rows = _read(model, readable)
     if isinstance(rows, LlmRows):
-        tell(fewer_examples(cast(Llm, model), rows.tokens.num_left_out, len(rows)), None)
+        tell(left_out(cast(Llm, model), rows.tokens.num_left_out, len(rows)), None)
     raws = _no_raws(model) if rows is None else _predict(model, rows, generation)
     return prediction_table(model.outputs, raws, table.index, reasons), reasons
 

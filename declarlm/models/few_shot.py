@@ -39,8 +39,11 @@ def queries(model: Prompted, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["\n".join(cell_text(row[name]) for name in names) for row in rows]
 
 
-def fewer_examples(model: Prompted, left_out: np.ndarray[Any, Any], num_rows: int) -> list[str]:
-    """Return how many of ``num_rows`` prompts show fewer examples than they should, if some do."""
-    fewer, total = int((left_out > 0).sum()), int(left_out.sum())
-    found = f"{fewer} of {num_rows} prompts show fewer examples, {total} less in all, to fit into {model.max_length}"
-    return [f"{found} tokens"] if fewer else []
+def left_out(model: Prompted, counts: np.ndarray[Any, Any], num_rows: int) -> list[str]:
+    """Return how many of ``num_rows`` prompts lack examples, or turns of a conversation, if some do."""
+    shorter, total = int((counts > 0).sum()), int(counts.sum())
+    if model.sections.is_chat:
+        found = f"{shorter} of {num_rows} conversations lost their oldest exchanges, {total} in all,"
+    else:
+        found = f"{shorter} of {num_rows} prompts show fewer examples, {total} less in all,"
+    return [f"{found} to fit into {model.max_length} tokens"] if shorter else []

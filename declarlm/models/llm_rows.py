@@ -44,10 +44,25 @@ class LlmRows:
         return len(self.tokens)
 
     def longest_answer(self, field: int) -> int:
-        """Return the most tokens that any row has as the answer of output ``field``."""
-        fields, roles = self.tokens.fields, self.tokens.roles
-        answer = Ragged((fields.values == field) & (roles.values == ANSWER), fields.offsets)
-        return max(int(row.sum()) for row in answer)
+        """Return the most tokens that any row has in a row as an answer of output ``field``."""
+        import numpy as np
+
+        places = np.flatnonzero((self.tokens.fields.values == field) & (self.tokens.roles.values == ANSWER))
+        ends = np.flatnonzero(np.diff(places, append=-1) != 1)  # what ends an answer is none itself
+        return int(np.diff(ends, prepend=-1).max(initial=0))
+
+    def _last_answers(self) -> np.ndarray[Any, Any]:
+        """Return the tokens of each row behind its prompt, ``int64 (rows,)``: of a conversation, its last turn.
+
+        A row without a prompt has its first token for one.
+        """
+        import numpy as np
+
+        roles = self.tokens.roles
+        last_read = np.maximum.accumulate(np.where(roles.values == PROMPT, np.arange(len(roles.values)), -1))
+        ends = np.asarray(roles.offsets[1:])
+        length: np.ndarray[Any, Any] = ends - 1 - np.maximum(last_read[ends - 1], roles.offsets[:-1])
+        return length
 
     def room(self, labels: int, limit: int | None) -> tuple[int, int]:
         """Return how many tokens a prompt leaves free: one that must be cut, and one that is not.
@@ -61,11 +76,12 @@ class LlmRows:
         """
         import numpy as np
 
-        usual = max(labels, int(np.quantile(self.supervised, USUAL_ANSWERS, method="lower")))
+        answers = self._last_answers()
+        usual = max(labels, int(np.quantile(answers, USUAL_ANSWERS, method="lower")))
         whole = self.tokens.num_cut == 0
         if limit is None or not whole.any():
             return usual, usual
-        longest_prompt = int((self.costs - self.supervised)[whole].max())
+        longest_prompt = int((self.costs - answers)[whole].max())
         return usual, max(labels, min(usual, limit - longest_prompt))
 
 

@@ -28,7 +28,7 @@ from declarlm.data.token_store import cached_tokens
 from declarlm.features.base import InputFeature, OutputFeature
 from declarlm.features.cells import as_texts
 from declarlm.models.base import Model, part
-from declarlm.models.few_shot import fewer_examples, index_rows, queries
+from declarlm.models.few_shot import index_rows, left_out, queries
 from declarlm.models.llm_cells import answers_of, most_tokens, rendered, unseen_tokens
 from declarlm.models.llm_rows import (
     CHUNK_ROWS,
@@ -40,6 +40,7 @@ from declarlm.models.llm_rows import (
     without_dropped,
 )
 from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
+from declarlm.prompts.conversation import ConversationEncoder
 from declarlm.prompts.examples import CONTEXT
 from declarlm.prompts.prompt import compile_prompt
 from declarlm.prompts.segments import Neutral
@@ -59,6 +60,7 @@ class LlmSections:
     """The sections of a config that describe a language model.
 
     Attributes:
+        is_chat: Whether the one input is a conversation, and the one output is what is said next.
         joined_for: The objective that needs prompt and answer as one text, None if none does.
         dtype: Type of the base's frozen weights, as torch calls it, or auto.
         spread: Whether its layers may lie on several devices.
@@ -67,6 +69,7 @@ class LlmSections:
     inputs: Sequence[InputFeature.Config]
     outputs: Sequence[OutputFeature.Config]
     prompt: Prompt
+    is_chat: bool = False
     base_model: str | None = None
     architecture: Architecture | None = None
     adapter: Adapter.Config | None = None
@@ -134,16 +137,27 @@ class Prompted(Model):
                 feature.fit(train[feature.config.source])
 
     def learn(self, train: pd.DataFrame, *held_out: pd.DataFrame) -> None:
-        name, joined_for = self.sections.base_model, self.sections.joined_for
+        name = self.sections.base_model
         base = glance_at(name, self.sections.parameters.rope_scaling) if name is not None else None
-        if base is not None and base.reads_apart and joined_for is not None:
-            problem = f"{joined_for!r} is not for {name!r}, whose encoder reads the prompt; write finetune, or choose "
-            raise ConfigError("config", [Problem("trainer.type", f"{problem}a base_model that is a decoder alone")])
+        if base is not None and base.reads_apart:
+            self._check_joined(str(name))
         super().learn(train, *held_out)
         whole = not self.sections.cuts_answers or self.sections.overlong == "error"
         if base is not None and whole:
             for table in (train, *held_out):
                 self._check_answers(table, base)
+
+    def _check_joined(self, base: str) -> None:
+        """Refuse what a base does not learn whose encoder reads the prompt."""
+        objective, choose = self.sections.joined_for, "choose a base_model that is a decoder alone"
+        problem = f"is not for {base!r}, whose encoder reads the prompt; "
+        if objective is not None:
+            raise ConfigError(
+                "config", [Problem("trainer.type", f"{objective!r} {problem}write finetune, or {choose}")]
+            )
+        if self.sections.is_chat:
+            where = "input_features[0].type"
+            raise ConfigError("config", [Problem(where, f"'conversation' {problem}write prompt.task, or {choose}")])
 
     def _check_answers(self, table: pd.DataFrame, base: Glance) -> None:
         """Refuse texts that the base could never hold, before the libraries of models are loaded."""
@@ -209,18 +223,22 @@ class Prompted(Model):
 
     def _make_encoder(self, columns: Sequence[str]) -> None:
         self._columns = list(columns)
-        self.encoder = PromptEncoder(
-            self.sections.prompt,
-            tokenizer=self.backbone.tokenizer,
-            inputs=[feature.name for feature in self.inputs],
-            outputs=[feature.name for feature in self.outputs],
-            context_length=self.max_length,
-            stop_ids=self.backbone.stop_ids,
-            bos_id=self.backbone.bos_id,
-            columns=columns,
-            text_outputs=[feature.name for feature in self.outputs if feature.is_free],
-            apart=self.backbone.reads_apart,
-        )
+        options: dict[str, Any] = {
+            "tokenizer": self.backbone.tokenizer,
+            "inputs": [feature.name for feature in self.inputs],
+            "outputs": [feature.name for feature in self.outputs],
+            "context_length": self.max_length,
+            "stop_ids": self.backbone.stop_ids,
+            "bos_id": self.backbone.bos_id,
+            "columns": columns,
+            "text_outputs": [feature.name for feature in self.outputs if feature.is_free],
+            "apart": self.backbone.reads_apart,
+        }
+        if self.sections.is_chat:
+            replies = self.outputs[0].config.preprocessing.reply
+            self.encoder = ConversationEncoder(self.sections.prompt, replies=replies, **options)
+        else:
+            self.encoder = PromptEncoder(self.sections.prompt, **options)
 
     def cells(self, table: pd.DataFrame) -> list[dict[str, Any]]:
         """Return for each row the text of every name that the prompt reads.
@@ -340,7 +358,7 @@ class Prompted(Model):
         cut, dropped = int((store.tokens.num_cut > 0).sum()), num_rows - len(store)
         limit = f"{num_rows} rows are longer than {self.max_length} tokens"
         remarks = [f"{cut} of {limit}; text of their longest column was cut"] if cut else []
-        remarks += fewer_examples(self, store.tokens.num_left_out, num_rows)
+        remarks += left_out(self, store.tokens.num_left_out, num_rows)
         return remarks + ([f"{dropped} of {limit} and were dropped"] if dropped > 0 and self.outputs else [])
 
     def learn_lengths(self, store: LlmRows) -> None:

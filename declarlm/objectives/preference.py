@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from declarlm.core import Problem, param
 from declarlm.evaluation.scores import perplexity
-from declarlm.models.few_shot import fewer_examples
+from declarlm.models.few_shot import left_out
 from declarlm.models.pair_rows import PairRows, encode_pairs
 from declarlm.objectives.base import Objective, Supervised
 from declarlm.objectives.figures import share_above
@@ -73,7 +73,7 @@ class Compared(Objective):
     def remarks(self, model: Model, store: PairRows, num_rows: int) -> list[str]:
         llm = cast("Llm", model)
         limit = llm.max_length
-        fewer = fewer_examples(llm, store.tokens.num_left_out[::2], num_rows)
+        fewer = left_out(llm, store.tokens.num_left_out[::2], num_rows)
         long = f"of {num_rows} rows are longer than {limit} tokens"
         remarks = [f"{store.num_cut} {long}; both answers got the same shorter prompt, or lost their end"]
         dropped = [f"{num_rows - len(store)} {long} and were dropped"] * (len(store) < num_rows)

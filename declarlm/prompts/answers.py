@@ -60,7 +60,7 @@ class Answers:
         known = []
         for index in range(len(self._slots)):
             texts = list(dict.fromkeys(answer[index] for answer in answers))
-            known.append(dict(zip(texts, self._ids_of(index, texts), strict=True)))
+            known.append(dict(zip(texts, self.ids_of_all(index, texts), strict=True)))
         encoded = []
         for answer in answers:
             ids: list[int] = []
@@ -75,7 +75,12 @@ class Answers:
 
     def ids_of(self, index: int, text: str, *, last: bool) -> list[int]:
         """Return the tokens of an output, with all that follows the last output if ``last``."""
-        return self._ids_of(index, [text])[0] + (self._end if last else [])
+        return self.ids_of_all(index, [text])[0] + (self._end if last else [])
+
+    def ids_of_all(self, index: int, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens that each of several texts has as an output."""
+        slot = self._slots[index]
+        return self._tokenization.encode_texts([slot.lead + text if text else "" for text in texts], slot.place)
 
     def text_of(self, ids: Sequence[int], index: int) -> str:
         """Return the text of an output from its tokens."""
@@ -87,10 +92,6 @@ class Answers:
         for index, (slot, text) in enumerate(zip(self._slots, answer, strict=True)):
             parts += [(slot.literal, None), (slot.lead * bool(text) + text, index)]
         return [(text, index) for text, index in [*parts, (self._closing, None)] if text]
-
-    def _ids_of(self, index: int, texts: Sequence[str]) -> list[list[int]]:
-        slot = self._slots[index]
-        return self._tokenization.encode_texts([slot.lead + text if text else "" for text in texts], slot.place)
 
     def _literal_ids(self, literal: str, place: Place) -> tuple[list[int], Place]:
         """Return the tokens of the template's text, and where the text behind it stands."""

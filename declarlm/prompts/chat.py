@@ -7,7 +7,7 @@ Cells are written into the gaps later: the template never sees them, so they can
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -31,9 +31,13 @@ _FIXED_DATE = datetime(2024, 7, 26)
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of a message's content, and which of its ends the template strips."""
+    """The place of a message's content, and which of its ends the template strips.
 
-    role: str
+    Attributes:
+        message: Number of the message, from 0.
+    """
+
+    message: int
     strip_left: bool
     strip_right: bool
 
@@ -45,11 +49,13 @@ class Frame:
     Attributes:
         pieces: The template's text and the gaps, in order, up to where the assistant speaks.
         lead: White space between the prompt and the answer.
+        answer: The place of the answer.
         turn_end: What the template writes behind the answer.
     """
 
     pieces: tuple[str | Slot, ...]
     lead: str
+    answer: Slot
     turn_end: str
 
     @property
@@ -57,48 +63,51 @@ class Frame:
         """The text that every prompt ends in; empty if a message comes last."""
         return self.pieces[-1] if isinstance(self.pieces[-1], str) else ""
 
-    def fill(self, contents: Mapping[str, Sequence[Segment]]) -> list[Segment]:
-        """Return the prompt with the messages' contents, by role, in the gaps."""
+    def fill(self, contents: Sequence[Sequence[Segment]]) -> list[Segment]:
+        """Return the prompt with the messages' contents, in order, in the gaps."""
         filled: list[Segment] = []
         for piece in self.pieces:
             if isinstance(piece, str):
                 filled.append(Segment(piece))
             else:
-                filled += strip(contents[piece.role], left=piece.strip_left, right=piece.strip_right)
+                filled += strip(contents[piece.message], left=piece.strip_left, right=piece.strip_right)
         return filled
 
 
-def chat_frame(tokenizer: Any, *, system: bool) -> Frame:
-    """Return the frame of a chat with one user message and one answer.
+def chat_frame(tokenizer: Any, template: str, roles: Sequence[str]) -> Frame:
+    """Return the frame of a chat with messages of the given roles and then an answer.
 
     Args:
-        tokenizer: A Hugging Face tokenizer with a chat template.
-        system: Whether there is a system message.
+        tokenizer: A Hugging Face tokenizer, for the names of its special tokens.
+        template: A chat template.
+        roles: Who speaks, in order.
 
     Raises:
         ModelError: If the template cannot be run, or drops, repeats or alters a message.
     """
-    roles = ["system", "user"] if system else ["user"]
-    cores = {role: f"{secrets.token_hex(8)}Aa{_AWKWARD}Bb{secrets.token_hex(8)}" for role in [*roles, "assistant"]}
-    messages = [{"role": role, "content": _LEFT_PAD + core + _RIGHT_PAD} for role, core in cores.items()]
-    prompt = _render(tokenizer, messages[:-1], header=True)
-    whole = _render(tokenizer, messages, header=False)
+    speakers = [*roles, "assistant"]
+    cores = [f"{secrets.token_hex(8)}Aa{_AWKWARD}Bb{secrets.token_hex(8)}" for _ in speakers]
+    messages = [
+        {"role": role, "content": f"{_LEFT_PAD}{core}{_RIGHT_PAD}"} for role, core in zip(speakers, cores, strict=True)
+    ]
+    prompt = _render(tokenizer, template, messages[:-1], header=True)
+    whole = _render(tokenizer, template, messages, header=False)
     pieces: list[str | Slot] = []
     rest = prompt
-    for role in sorted(roles, key=lambda role: prompt.find(cores[role])):
-        before, slot, rest = _split(rest, role, cores[role])
+    for place in sorted(range(len(roles)), key=lambda place: prompt.find(cores[place])):
+        before, slot, rest = _split(rest, place, speakers[place], cores[place])
         pieces += [before, slot]
-    before, _, turn_end = _split(whole, "assistant", cores["assistant"])
+    before, answer, turn_end = _split(whole, len(roles), "assistant", cores[-1])
     between = before.removeprefix(prompt) if before.startswith(prompt) else ""
     lead = between if not between.strip() else ""
-    return Frame(tuple(piece for piece in [*pieces, rest] if piece), lead, turn_end)
+    return Frame(tuple(piece for piece in [*pieces, rest] if piece), lead, answer, turn_end)
 
 
-def _split(rendered: str, role: str, core: str) -> tuple[str, Slot, str]:
+def _split(rendered: str, place: int, role: str, core: str) -> tuple[str, Slot, str]:
     """Return what is before and after a message, and what happens to the white space at the message's ends."""
     _check_intact(rendered, role, core)
     before, after = rendered.split(core)
-    slot = Slot(role, not before.endswith(_LEFT_PAD), not after.startswith(_RIGHT_PAD))
+    slot = Slot(place, not before.endswith(_LEFT_PAD), not after.startswith(_RIGHT_PAD))
     # A template may strip a part only, such as line ends.
     left = next((size for size in range(len(_LEFT_PAD), 0, -1) if before.endswith(_LEFT_PAD[-size:])), 0)
     right = next((size for size in range(len(_RIGHT_PAD), 0, -1) if after.startswith(_RIGHT_PAD[:size])), 0)
@@ -116,7 +125,7 @@ def _check_intact(rendered: str, role: str, core: str) -> None:
     raise ModelError(f"the tokenizer's chat template {verb} the {role} message; {remedy}")
 
 
-def _render(tokenizer: Any, messages: list[dict[str, str]], *, header: bool) -> str:
+def _render(tokenizer: Any, source: str, messages: list[dict[str, str]], *, header: bool) -> str:
     from declarlm.prompts.sandbox import TEMPLATE_ERRORS
 
     values = {
@@ -130,10 +139,10 @@ def _render(tokenizer: Any, messages: list[dict[str, str]], *, header: bool) -> 
     try:
         sandbox = _sandbox()
         with budget():
-            template = sandbox.from_string(tokenizer.get_chat_template())
+            template = sandbox.from_string(source)
         return "".join(sandbox.run(template, values))
     except TEMPLATE_ERRORS as error:
-        hint = "remove prompt.system or " * (messages[0]["role"] == "system") + REMEDY
+        hint = "remove prompt.system or " * (messages[:1] != [] and messages[0]["role"] == "system") + REMEDY
         raise ModelError(f"the tokenizer's chat template cannot be used: {error}; {hint}") from None
 
 

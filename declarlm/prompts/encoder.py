@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from declarlm.core import DataError, ModelError
 from declarlm.prompts.answers import Answers
 from declarlm.prompts.chat import Frame, chat_frame, find_stop
-from declarlm.prompts.cutting import cut
 from declarlm.prompts.examples import BETWEEN, CONTEXT, Examples
+from declarlm.prompts.fitting import Fitted, Fitting
 from declarlm.prompts.prompt import Prompt, compile_prompt
 from declarlm.prompts.rows import (
     EncodedRows,
     Span,
-    answer_too_long,
     concatenated,
     encoded_rows,
     refuse_empty,
@@ -25,29 +24,8 @@ from declarlm.prompts.rows import (
 from declarlm.prompts.segments import Segment, cell_text
 from declarlm.prompts.tokenization import Place, Tokenization
 
-if TYPE_CHECKING:
-    import numpy as np
-
 _VERSION = 1  # Raise it when the same prompt and row give other tokens than before.
 _BLOCK_ROWS = 1000
-
-
-class Fitted(NamedTuple):
-    """Prompts that fit.
-
-    Attributes:
-        prompts: Their text.
-        ids: Their tokens.
-        num_cut: Tokens of cells that each lost, ``int64 (rows,)``.
-        num_left_out: Examples that each lost, ``int64 (rows,)``.
-        dropped: Whether one could not be made to fit, and is empty, ``bool (rows,)``.
-    """
-
-    prompts: list[list[Segment]]
-    ids: list[list[int]]
-    num_cut: np.ndarray[Any, Any]
-    num_left_out: np.ndarray[Any, Any]
-    dropped: np.ndarray[Any, Any]
 
 
 class PromptEncoder:
@@ -180,7 +158,7 @@ class PromptEncoder:
         stop = Span(self._tokenizer.decode([self.stop_id]), "stop")
         previews = []
         for index, segments in enumerate(prompts):
-            spans = [Span(segment.text, _role(segment), segment.column) for segment in segments if segment.text]
+            spans = [self._span(segment) for segment in segments if segment.text]
             if self._bos and not (segments and [segments[0].token] == self._bos):
                 spans.insert(0, Span(self._tokenizer.decode(self._bos), "special"))
             if answers is not None:
@@ -209,13 +187,17 @@ class PromptEncoder:
         parts += [self._syntaxes, self._given, frame, self.stop_id, self._tokenization.state]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _make_frame(self) -> Frame | None:
+    def _chat_template(self) -> str | None:
+        """Return the template that prompts go through, None for none."""
         has_template = bool(getattr(self._tokenizer, "chat_template", None))
         if self._prompt.chat is True and not has_template:
             raise ModelError("prompt.chat is true, and the tokenizer has no chat template; set prompt.chat: auto")
-        if self._prompt.chat is False or not has_template:
-            return None
-        return chat_frame(self._tokenizer, system=self._system is not None)
+        used = has_template and self._prompt.chat is not False
+        return str(self._tokenizer.get_chat_template()) if used else None
+
+    def _make_frame(self) -> Frame | None:
+        template, roles = self._chat_template(), ["system"] * (self._system is not None) + ["user"]
+        return None if template is None else chat_frame(self._tokenizer, template, roles)
 
     def _border(self) -> tuple[str, Place]:
         """Return the white space between prompt and answer, and where the answer stands.
@@ -237,14 +219,17 @@ class PromptEncoder:
         user = self._template.render(cells, label)
         system = self._system.render(cells, label) if self._system is not None else []
         if self._frame is not None:
-            segments = self._frame.fill({"user": user, "system": system})
+            segments = self._frame.fill([user] if self._system is None else [system, user])
         else:
             segments = [*system, Segment("\n\n"), *user] if system else user
         return self._tokenization.place(segments)
 
     def _encode_prompts(self, prompts: Sequence[Sequence[Segment]]) -> list[list[int]]:
-        encoded = self._tokenization.encode(prompts)
-        return [self._bos + ids if ids[:1] != self._bos else ids for ids in encoded] if self._bos else encoded
+        return list(map(self._begun, self._tokenization.encode(prompts)))
+
+    def _begun(self, ids: list[int]) -> list[int]:
+        """Return the tokens of a prompt behind the one that every row starts with."""
+        return ids if ids[:1] == self._bos else self._bos + ids
 
     def _fitted(
         self,
@@ -293,102 +278,36 @@ class PromptEncoder:
         Raises:
             DataError: As ``encode``.
         """
-        import numpy as np
-
         self._check_columns(cells)
         prompts = [self._segments(row, label) for row, label in zip(cells, labels, strict=True)]
+        fitting = Fitting(
+            self.context_length,
+            self._outputs,
+            self._shrinks(overlong),
+            self._tokenization,
+            self._segments,
+            self._encode_prompts,
+        )
         try:
-            ids = self._encode_prompts(prompts)
+            fitted = fitting.fit(prompts, cells, labels, overlong, free)
         except TypeError:
             for row, label in zip(cells, labels, strict=True):
                 refuse_surrogates({name: cell_text(row[name]) for name in self.columns}, label)
             raise
-        dropped, left_out = np.zeros(len(cells), dtype=bool), np.zeros(len(cells), dtype=np.int64)
-        lengths = np.array([len(row) for row in ids], dtype=np.int64)
-        if self.context_length is not None:
-            rooms = [self.context_length - least for least, _ in free]
-            if self._example is not None:
-                left_out = self._leave_out(prompts, ids, cells, rooms, labels)
-                lengths = np.array([len(row) for row in ids], dtype=np.int64)
-            waiting = [index for index, row in enumerate(ids) if len(row) > self.context_length - free[index][1]]
-            for index in self._shorten(prompts, ids, waiting, rooms, labels, overlong):
-                dropped[index] = True
-                prompts[index], ids[index] = [], []
         if self._outputs:  # raw text needs no prompt
-            refuse_empty(ids, dropped, labels)
-        num_cut = lengths - [len(row) for row in ids]
-        num_cut[dropped] = 0
-        return Fitted(prompts, ids, num_cut, left_out, dropped)
+            refuse_empty(fitted.ids, fitted.dropped, labels)
+        return fitted
 
-    def _leave_out(
-        self,
-        prompts: list[list[Segment]],
-        ids: list[list[int]],
-        cells: Sequence[Mapping[str, Any]],
-        rooms: Sequence[int],
-        labels: Sequence[object],
-    ) -> np.ndarray[Any, Any]:
-        """Take examples out of prompts and ids, in place, until they fit or have none; return how many of each."""
-        import numpy as np
+    def _shrinks(self, overlong: str) -> str | None:
+        """Return the cell that loses parts where a prompt is too long."""
+        return CONTEXT if self._example is not None else None
 
-        left_out = np.zeros(len(cells), dtype=np.int64)
-        shown = {index: row[CONTEXT] for index, row in enumerate(cells) if isinstance(row[CONTEXT], Examples)}
-        while waiting := [index for index, some in shown.items() if some and len(ids[index]) > rooms[index]]:
-            for index in waiting:
-                shown[index] = shown[index].fewer()
-                left_out[index] += 1
-                prompts[index] = self._segments({**cells[index], CONTEXT: shown[index]}, labels[index])
-            for index, row in zip(waiting, self._encode_prompts([prompts[index] for index in waiting]), strict=True):
-                ids[index] = row
-        return left_out
-
-    def _shorten(
-        self,
-        prompts: list[list[Segment]],
-        ids: list[list[int]],
-        waiting: list[int],
-        rooms: Sequence[int],
-        labels: Sequence[object],
-        overlong: str,
-    ) -> list[int]:
-        """Cut the ``waiting`` prompts and their ids in place to ``rooms``; return those where that is impossible."""
-        hopeless: list[int] = []
-        if waiting and overlong == "error":
-            raise self._too_long(labels[waiting[0]], len(ids[waiting[0]]), rooms[waiting[0]], "prompt")
-        while waiting:
-            cut_rows = []
-            for index in waiting:
-                shorter = cut(prompts[index], len(ids[index]) - rooms[index], self._tokenization)
-                if shorter is not None:
-                    prompts[index] = shorter
-                    cut_rows.append(index)
-                elif overlong == "drop":
-                    hopeless.append(index)
-                else:
-                    raise self._too_long(labels[index], len(ids[index]), rooms[index], "template")
-            for index, row in zip(cut_rows, self._encode_prompts([prompts[index] for index in cut_rows]), strict=True):
-                ids[index] = row
-            waiting = [index for index in cut_rows if len(ids[index]) > rooms[index]]
-        return hopeless
-
-    def _too_long(self, label: object, length: int, room: int, part: str) -> DataError:
-        limit = self.context_length or 0
-        if room <= 0:
-            return answer_too_long(limit - room, limit, column=", ".join(self._outputs), row=label)
-        return DataError(
-            f"the {part} has {length} tokens and its answer needs {limit - room}, together more than the {limit} that "
-            "fit; shorten them, raise preprocessing.global_max_sequence_length if the model allows it, "
-            f"or set preprocessing.overlong: {'cut' if part == 'prompt' else 'drop'}",
-            row=label,
-        )
+    def _span(self, segment: Segment) -> Span:
+        if segment.token is not None:
+            return Span(segment.text, "stop" if segment.learned else "special")
+        return Span(segment.text, "template" if segment.column is None else "cell", segment.column)
 
     def _check_columns(self, cells: Sequence[Mapping[str, Any]]) -> None:
         for name in self.columns:
             if cells and name not in cells[0]:
                 raise DataError(f"the prompt names it, and the table has only {', '.join(cells[0])}", column=name)
-
-
-def _role(segment: Segment) -> str:
-    if segment.token is not None:
-        return "special"
-    return "template" if segment.column is None else "cell"

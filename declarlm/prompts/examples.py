@@ -56,6 +56,6 @@ class Examples(str):
         self.parts, self.end = tuple(parts), end
         return self
 
-    def fewer(self) -> Examples:
-        """Return all but the first one."""
-        return Examples(self.parts[1:], self.end)
+    def fewer(self) -> Examples | None:
+        """Return all but the first one, None if there is none."""
+        return Examples(self.parts[1:], self.end) if self.parts else None

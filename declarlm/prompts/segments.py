@@ -21,11 +21,13 @@ class Segment(NamedTuple):
         text: What is written there.
         column: The column whose cell it is; ``None`` for the template's own words.
         token: Id of the token it stands for, if it is a special token.
+        learned: For an earlier answer in a conversation, or its end, whether it is learned; ``None`` for all else.
     """
 
     text: str
     column: str | None = None
     token: int | None = None
+    learned: bool | None = None
 
 
 class Cell(str):

@@ -164,7 +164,7 @@ class Tokenization:
     def _runs(self, row: Sequence[Segment], first: Place) -> Iterator[int | tuple[Place, str]]:
         """Yield special tokens by id, and the runs of text between them."""
         place, texts, strip_left = first, [], False
-        for text, _, token in row:
+        for text, _, token, _ in row:
             if token is None:
                 texts.append(text)
                 continue
