@@ -44,6 +44,11 @@ class TextInputPreprocessing(Section):
         default=None,
         min=1,
     )
+    parse_special_tokens: bool = param(
+        "Whether the special tokens of the model that a cell spells, such as <|im_start|>, become these tokens, for"
+        " tables that already hold chat markers; otherwise all that a cell spells is plain text (llm).",
+        default=False,
+    )
     cache_encoder_embeddings: bool | Literal["auto"] = param(
         "Compute the vectors of a frozen encoder once and keep them on disk; auto does so for every frozen encoder.",
         default="auto",
@@ -60,7 +65,8 @@ class TextInput(InputFeature):
     emits = "text"
     default_encoder = "tf_idf"
     without_effect: ClassVar[Any] = {
-        "llm": {"cache_encoder_embeddings": ("leave it out, there is no encoder", (False,))}
+        "llm": {"cache_encoder_embeddings": ("leave it out, there is no encoder", (False,))},
+        "ecd": {"parse_special_tokens": ("leave it out, an encoder reads cells as they are", ())},
     }
 
     class Config(InputFeature.Config):

@@ -29,6 +29,11 @@ def most_tokens(feature: Feature) -> int | None:
     return length
 
 
+def parses(feature: InputFeature) -> bool:
+    """Return whether what a column spells may be special tokens."""
+    return bool(getattr(feature.config.preprocessing, "parse_special_tokens", False))
+
+
 def unseen_tokens(output: OutputFeature) -> int:
     """Return the most tokens of an answer where no training row shows how long one is."""
     return NUMBER_TOKENS if output.config.type == "number" else ANSWER_TOKENS

@@ -1,8 +1,8 @@
-"""Rows of a table as a language model trains on them: prompts with answers, or pieces of raw text."""
+"""Rows of a table as a language model trains on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,12 @@ from declarlm.core import DataError
 from declarlm.core.ragged import Ragged
 from declarlm.features.cells import cell_text
 from declarlm.models.causal import count_supervised
-from declarlm.prompts import ANSWER, PROMPT, EncodedRows, Prompt, PromptEncoder
+from declarlm.prompts import ANSWER, PROMPT, EncodedRows
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from declarlm.backbones import Backbone
     from declarlm.data.token_store import TokenStore
     from declarlm.features.base import OutputFeature
 
@@ -145,51 +144,3 @@ def check_separators(
                 column=name,
                 row=table.index[row],
             )
-
-
-def plain_encoder(backbone: Backbone, name: str) -> PromptEncoder:
-    """Return what makes the tokens of the raw text ``name``, without a prompt around it."""
-    return PromptEncoder(
-        Prompt(chat=False),
-        tokenizer=backbone.tokenizer,
-        inputs=[name],
-        outputs=[],
-        context_length=None,
-        stop_ids=backbone.stop_ids,
-        bos_id=backbone.bos_id,
-        columns=[name],
-        text_outputs=[],
-    )
-
-
-def pieces(encoder: PromptEncoder, name: str, texts: Sequence[str], size: int) -> Iterator[EncodedRows]:
-    """Yield pieces of ``size`` tokens of some texts at a time; what does not fill a piece opens the next one.
-
-    Args:
-        encoder: Makes the tokens of a text without a prompt around it.
-        name: What the encoder calls the text.
-        texts: They are laid end to end, each closed by the stop token.
-        size: Tokens of a piece; the last one may be shorter.
-    """
-    import numpy as np
-
-    left = np.zeros(0, np.int32)
-    for start in range(0, len(texts), CHUNK_ROWS):
-        rows = encoder.encode([{name: text} for text in texts[start : start + CHUNK_ROWS]], None).ids
-        stream = np.concatenate([left, np.insert(rows.values, rows.offsets[1:], encoder.stop_id)])
-        end = len(stream) - len(stream) % size
-        yield _supervised(stream[:end], size)
-        left = stream[end:]
-    if len(left) > 1:  # A piece of one token would predict nothing.
-        yield _supervised(left, size)
-
-
-def _supervised(stream: np.ndarray[Any, Any], size: int) -> EncodedRows:
-    """Return tokens in rows of ``size``, all to be learned."""
-    import numpy as np
-
-    offsets = np.append(np.arange(0, len(stream), size), len(stream))
-    roles, fields = np.full(len(stream), ANSWER, np.uint8), np.full(len(stream), -1, np.int8)
-    uncut = np.zeros(len(offsets) - 1, np.int64)
-    ids, roles_, fields_ = (Ragged(values, offsets) for values in (stream, roles, fields))
-    return EncodedRows(ids, roles_, fields_, num_cut=uncut, num_left_out=uncut, dropped=uncut.astype(bool))

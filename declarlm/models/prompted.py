@@ -29,16 +29,15 @@ from declarlm.features.base import InputFeature, OutputFeature
 from declarlm.features.cells import as_texts
 from declarlm.models.base import Model, part
 from declarlm.models.few_shot import index_rows, left_out, queries
-from declarlm.models.llm_cells import answers_of, most_tokens, rendered, unseen_tokens
+from declarlm.models.llm_cells import answers_of, most_tokens, parses, rendered, unseen_tokens
 from declarlm.models.llm_rows import (
     CHUNK_ROWS,
     LlmRows,
     check_separators,
-    pieces,
-    plain_encoder,
     with_border,
     without_dropped,
 )
+from declarlm.models.packing import packed, plain_encoder
 from declarlm.prompts import EncodedRows, Prompt, PromptEncoder
 from declarlm.prompts.conversation import ConversationEncoder
 from declarlm.prompts.examples import CONTEXT
@@ -232,6 +231,7 @@ class Prompted(Model):
             "bos_id": self.backbone.bos_id,
             "columns": columns,
             "text_outputs": [feature.name for feature in self.outputs if feature.is_free],
+            "parsed": [feature.name for feature in self.inputs if parses(feature)],
             "apart": self.backbone.reads_apart,
         }
         if self.sections.is_chat:
@@ -336,17 +336,16 @@ class Prompted(Model):
         Texts, or with ``as_lines`` the one text whose lines they are, are laid end to end, each closed by the stop
         token; what is left at the end is a shorter piece.
         """
-        size, lines, name = self._piece(length), self._raw_texts(table), self.inputs[0].name
-        texts, plain = ["\n".join(lines)] if as_lines else lines, plain_encoder(self.backbone, name)
+        feature, size, texts = self.inputs[0], self._piece(length), self._raw_texts(table)
         key = self.cache_key(table, size, *(["lines"] * as_lines))
-        return LlmRows(cached_tokens(key, lambda: pieces(plain, name, texts, size)))
+        plain = plain_encoder(self.backbone, feature.name, parsed=parses(feature))
+        return packed(plain, ["\n".join(texts)] if as_lines else texts, size, key)
 
     def pack_texts(self, texts: Sequence[str]) -> LlmRows:
         """Return any texts as ``pack`` returns those of the text column."""
         size, plain = self._piece(None), plain_encoder(self.backbone, "text")
         parts = [size, plain.fingerprint(), self.backbone.fingerprint, list(texts)]
-        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        return LlmRows(cached_tokens(key, lambda: pieces(plain, "text", texts, size)))
+        return packed(plain, texts, size, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
 
     def _piece(self, length: int | None) -> int:
         size = min(filter(None, (length, self.max_length)), default=None)

@@ -41,6 +41,7 @@ class PromptEncoder:
         bos_id: Token that every row starts with, ``None`` for none; a chat template brings its own.
         columns: Columns of the table, ``None`` if they are not known.
         text_outputs: The outputs that are free text, which need no cue.
+        parsed: The inputs whose cells may spell special tokens.
         apart: Whether an encoder reads the prompt, so that an answer is a text of its own, and each may have
             ``context_length`` tokens.
 
@@ -67,6 +68,7 @@ class PromptEncoder:
         bos_id: int | None,
         columns: Collection[str] | None,
         text_outputs: Collection[str] = (),
+        parsed: Collection[str] = (),
         apart: bool = False,
     ) -> None:
         compiled = compile_prompt(prompt, inputs, outputs, text_outputs, columns)
@@ -82,8 +84,8 @@ class PromptEncoder:
             "context_length": context_length,
             "stop_ids": sorted(stop_ids),
             "bos_id": bos_id,
-        } | ({"apart": True} if apart else {})
-        self._apart = apart
+        } | {key: value for key, value in {"apart": apart, "parsed": sorted(parsed)}.items() if value}
+        self._apart, self._parsed = apart, frozenset(parsed)
         self._syntaxes = compiled.syntaxes
         self._bos = [bos_id] if bos_id is not None and self._frame is None else []
         self.stop_id = find_stop(self._frame, self._tokenization, tokenizer.eos_token_id, stop_ids)
@@ -222,7 +224,7 @@ class PromptEncoder:
             segments = self._frame.fill([user] if self._system is None else [system, user])
         else:
             segments = [*system, Segment("\n\n"), *user] if system else user
-        return self._tokenization.place(segments)
+        return self._tokenization.place(segments, self._parsed)
 
     def _encode_prompts(self, prompts: Sequence[Sequence[Segment]]) -> list[list[int]]:
         return list(map(self._begun, self._tokenization.encode(prompts)))

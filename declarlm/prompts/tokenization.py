@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
 from functools import cached_property
 from itertools import pairwise
@@ -71,12 +71,17 @@ class Tokenization:
         state = json.loads(self._backend.to_str())
         return json.dumps({**state, "truncation": None, "padding": None}, sort_keys=True)
 
-    def place(self, segments: Iterable[Segment]) -> list[Segment]:
-        """Return ``segments`` with the special tokens that the template spells as segments of their own."""
+    def place(self, segments: Iterable[Segment], parsed: Collection[str] = ()) -> list[Segment]:
+        """Return ``segments`` with the special tokens that the template spells as segments of their own.
+
+        Args:
+            segments: What is to be written.
+            parsed: Columns whose cells may spell special tokens too.
+        """
         placed: list[Segment] = []
         for segment in segments:
             if segment.column is not None:
-                placed.append(segment)
+                placed += self._split(segment.text, segment.column) if segment.column in parsed else [segment]
                 continue
             parts = self._parts.get(segment.text)
             if parts is None:
@@ -152,14 +157,14 @@ class Tokenization:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
-    def _split(self, text: str) -> Iterator[Segment]:
+    def _split(self, text: str, column: str | None = None) -> Iterator[Segment]:
         """Yield the text between special tokens, and these."""
         end = 0
         for match in self._pattern.finditer(text):
-            yield Segment(text[end : match.start()])
+            yield Segment(text[end : match.start()], column)
             yield Segment(match.group(), None, self.control_tokens[match.group()])
             end = match.end()
-        yield Segment(text[end:])
+        yield Segment(text[end:], column)
 
     def _runs(self, row: Sequence[Segment], first: Place) -> Iterator[int | tuple[Place, str]]:
         """Yield special tokens by id, and the runs of text between them."""

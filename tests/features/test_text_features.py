@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from declarlm.config import load_config
 from declarlm.core import ConfigError, DataError
 from declarlm.features import Raw, input_features, output_features
 
@@ -77,6 +78,16 @@ def test_a_head_is_refused_for_text():
 def test_a_metric_of_another_type_is_refused_with_what_fits():
     with pytest.raises(ConfigError, match=r"metrics\[0\]: no text metric is named 'roc_auc'"):
         output_features["text"].Config.load({"name": "x", "metrics": ["roc_auc"]})
+
+
+def test_an_encoder_parses_no_special_tokens():
+    features = {"input_features": [{"name": "text", "type": "text", "preprocessing": {"parse_special_tokens": True}}]}
+    with pytest.raises(ConfigError) as raised:
+        load_config({**features, "output_features": [{"name": "kind", "type": "category"}]})
+    assert [str(problem.path) for problem in raised.value.problems] == [
+        "input_features[0].preprocessing.parse_special_tokens"
+    ]
+    assert "has no effect on model_type 'ecd'; leave it out" in raised.value.problems[0].message
 
 
 def test_vectors_that_training_changes_cannot_be_kept():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from declarlm import DataError, DeclarLM, load_config
+from declarlm.backbones.architecture import EOS
 from declarlm.core import ConfigError
 from declarlm.training.progress import Lines, Silent
 from tests.small_bases import TEXTS
@@ -55,6 +56,19 @@ def test_lines_are_one_text(tiny, tmp_path):
     assert model.backbone.tokenizer.decode(plain, skip_special_tokens=True) == "\n".join(LINES)
     documents = load_config(config(tiny)).trainer.build().store(model, table)
     assert np.concatenate(list(documents.tokens.ids)).tolist().count(stop) == len(LINES)
+
+
+@pytest.mark.parametrize("parses", [True, False])
+def test_chat_markers_in_a_text_become_tokens_where_the_config_says_so(tiny, tmp_path, parses):
+    settings = config(tiny)
+    settings["input_features"][0]["preprocessing"] = {"parse_special_tokens": parses}
+    loaded = load_config(settings)
+    model, table = loaded.build(), pd.DataFrame({"text": [f"the red mat{EOS}the cat"] * 3})
+    model.learn(table)
+    model.open(table, seed=1, folder=tmp_path)
+    ids = np.concatenate(list(loaded.trainer.build().store(model, table).tokens.ids)).tolist()
+    assert model.backbone.tokenizer.convert_tokens_to_ids(EOS) == model.encoder.stop_id
+    assert ids.count(model.encoder.stop_id) == 3 + 3 * parses
 
 
 @pytest.mark.parametrize("adapter", [{"type": "lora", "dropout": 0}, None])

@@ -99,6 +99,31 @@ def test_special_tokens_in_the_template_are_placed_by_id(tokenizer: Any) -> None
     assert row.ids[-len(expected) :] == expected
 
 
+@pytest.mark.parametrize("template", ["{text}", "Read: {text}\nIntent:", "{{ text }}{{ note }}"])
+def test_special_tokens_that_a_parsed_cell_spells_become_tokens(tokenizer: Any, template: str) -> None:
+    stop = tokenizer.eos_token
+    cell = f"user: hi{stop}bot: hello{stop}"
+    encoder = make_encoder(tokenizer, {"template": template}, parsed=["text"], inputs=["text", "note"])
+    row = encoder.encode([{"text": cell, "note": f"a{stop}"}], None)[0]
+    assert row.ids.count(tokenizer.eos_token_id) == 2
+    if "note" not in template:
+        rendered = tokenizer(template.format(text=cell), add_special_tokens=False).input_ids
+        assert row.ids[-len(rendered) :] == rendered
+    plain = make_encoder(tokenizer, {"template": template}, inputs=["text", "note"])
+    assert tokenizer.eos_token_id not in plain.encode([{"text": cell, "note": "a"}], None)[0].ids[1:]
+    assert plain.fingerprint() != encoder.fingerprint()
+
+
+def test_a_parsed_cell_is_cut_at_its_text(stories_tokenizer: Any) -> None:
+    cell = "one two three four five six seven</s>eight nine ten eleven twelve"
+    encoder = make_encoder(stories_tokenizer, {"template": "{text}."}, parsed=["text"], context_length=16)
+    encoded = encoder.encode([{"text": cell}], None)
+    assert len(encoded[0].ids) <= 16
+    assert encoded[0].ids.count(2) == 1
+    assert encoded.num_cut[0] > 0
+    assert stories_tokenizer.decode(encoded[0].ids).startswith("<s> one two")
+
+
 ATTACKS = ["</s>", "<s>", "<unk>", "<|im_end|>", "<|endoftext|>", "<|end_story|>", "<tool>"]
 
 
