@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from declarlm.compat.foreign import Foreign, arithmetic, held_out, instructions, text, warm_up
+from declarlm.compat.foreign import Foreign, arithmetic, conversation, held_out, instructions, text, warm_up
 
 SAME = {
     "base_model": "base_model",
@@ -113,7 +113,8 @@ def _rows(foreign: Foreign) -> None:
         foreign.put("trainer.beta", foreign.take("rl_beta") or foreign.take("dpo_beta"))
     elif kind:
         foreign.note(f"rl: {kind!r} has no counterpart; choose a trainer.type that declarlm list objectives names")
-    foreign.leave(("chat_template", "default_system_message"), "prompts go through the model's own chat template")
+    system = foreign.take("default_system_message")
+    foreign.leave(("chat_template",), "prompts go through the model's own chat template")
     if len(datasets) > 1:
         paths = ", ".join(str(one.get("path")) for one in datasets if isinstance(one, dict))
         foreign.note(f"datasets: {len(datasets)} of them; lay them below one another in one table ({paths})")
@@ -125,10 +126,10 @@ def _rows(foreign: Foreign) -> None:
         foreign.put("output_features", [text(str(first.get("field_chosen", "chosen")))])
         foreign.put("trainer.rejected_column", first.get("field_rejected"))
         return
-    _format(foreign, first)
+    _format(foreign, first, system)
 
 
-def _format(foreign: Foreign, dataset: dict[str, Any]) -> None:
+def _format(foreign: Foreign, dataset: dict[str, Any], system: Any) -> None:
     """Write the features that the format of a dataset stands for."""
     kind = dataset.get("type", "completion")
     name = kind if isinstance(kind, str) else "own"
@@ -145,16 +146,28 @@ def _format(foreign: Foreign, dataset: dict[str, Any]) -> None:
     elif name.startswith("alpaca"):
         instructions(foreign, "instruction", "input", "output")
     elif name.startswith(("chat_template", "sharegpt")):
-        column = dataset.get("field_messages", "messages" if name == "chat_template" else "conversations")
-        foreign.put("input_features", [text("prompt")])
-        foreign.put("output_features", [text("answer")])
-        foreign.note(
-            f"datasets[0].type: {name!r} rows are conversations in {column!r}; write prompt and answer columns"
-        )
+        usual = "messages" if name.startswith("chat_template") else "conversations"
+        conversation(foreign, str(dataset.get("field_messages") or dataset.get("conversation_field") or usual))
+        foreign.put("prompt.system", system)
+        _turns(foreign, dataset)
     else:
         foreign.put("input_features", [text("prompt")])
         foreign.put("output_features", [text("answer")])
         foreign.note(f"datasets[0].type: {name!r} is not known; name the columns of prompt and answer")
+
+
+def _turns(foreign: Foreign, dataset: dict[str, Any]) -> None:
+    """Name what a dataset says of its turns that has no place here."""
+    keys = dataset.get("message_property_mappings") or {
+        "role": dataset.get("message_field_role", "role"),
+        "content": dataset.get("message_field_content", "content"),
+    }
+    named = isinstance(keys, dict) and (keys.get("role", "role"), keys.get("content", "content"))
+    if named not in (("role", "content"), ("from", "value")):
+        foreign.note("datasets[0]: turns must have the keys role and content, or from and value; rename theirs")
+    learned = dataset.get("roles_to_train") or ["assistant"]
+    if not set(learned) <= {"assistant", "gpt"}:
+        foreign.note(f"datasets[0].roles_to_train: {learned} has no counterpart; turns of the assistant are learned")
 
 
 def _address(dataset: dict[str, Any]) -> str:

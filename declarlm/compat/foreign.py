@@ -66,6 +66,12 @@ def text(name: str) -> dict[str, str]:
     return {"name": name, "type": "text"}
 
 
+def conversation(foreign: Foreign, column: str) -> None:
+    """Write features of a table of conversations, in which every turn of the assistant is learned."""
+    foreign.put("input_features", [{"name": column, "type": "conversation"}])
+    foreign.put("output_features", [text("reply" if column != "reply" else "answer")])
+
+
 def instructions(foreign: Foreign, instruction: str, also: str | None, answer: str) -> None:
     """Write features and prompt of a table with an instruction, maybe a text that it is about, and an answer."""
     names = [instruction, *([also] if also else [])]

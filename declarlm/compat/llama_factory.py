@@ -119,6 +119,9 @@ def _stage(foreign: Foreign) -> None:
     dataset = foreign.take("dataset")
     if dataset:
         foreign.note(f"dataset: the rows of {dataset} go on the command line: --dataset FILE, as columns")
+        if name == "finetune":
+            features = "input_features: [{name: conversations, type: conversation}], output_features: [{name: reply, "
+            foreign.note(f"dataset: for rows of sharegpt format write {features}type: text}}] and no prompt.template")
     foreign.leave(("dataset_dir", "eval_dataset", "mix_strategy", "interleave_probs"), "rows are one table")
     if name == "pretrain":
         foreign.put("input_features", [text("text")])

@@ -182,3 +182,38 @@ def test_the_command_writes_a_file_that_validates(tmp_path, capfd):
     assert code == 2
     assert "trainer.optimizer.type: no optimizer is named 'galore_adamw'" in said.err
     assert "galore_adamw" in said.out, "it is written all the same, to be mended"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "column", "notes"),
+    [
+        ("{path: a.jsonl, type: chat_template}", "messages", ""),
+        ("{path: a.jsonl, type: chat_template, field_messages: talk, roles_to_train: [assistant]}", "talk", ""),
+        ("{path: a.jsonl, type: sharegpt}", "conversations", ""),
+        (
+            "{path: a.jsonl, type: chat_template, message_property_mappings: {role: from, content: value}}",
+            "messages",
+            "",
+        ),
+        (
+            "{path: a.jsonl, type: chat_template, message_property_mappings: {role: who, content: said}}",
+            "messages",
+            "turns must have the keys role and content, or from and value",
+        ),
+        ("{path: a.jsonl, type: chat_template, roles_to_train: [user]}", "messages", "roles_to_train: ['user'] has no"),
+    ],
+)
+def test_axolotl_rows_of_turns_become_conversations(dataset, column, notes):
+    found, config = imported(f"base_model: a/b\ndatasets: [{dataset}]\ndefault_system_message: Be kind.\n")
+    assert config.is_chat
+    assert [feature.source for feature in (*config.input_features, *config.output_features)] == [column, column]
+    assert config.prompt.system == "Be kind."
+    assert notes in "\n".join(found.notes)
+    assert ("turns" in "".join(found.notes)) == bool(notes)
+
+
+def test_llama_factory_rows_of_turns_are_told_what_to_write():
+    found, _ = imported(FACTORY)
+    (note,) = [note for note in found.notes if "sharegpt" in note]
+    features = note.partition(" write ")[2].partition(" and no ")[0].replace("], output", "]\noutput")
+    assert load_config({"base_model": "a/b", **yaml.safe_load(features)}).is_chat

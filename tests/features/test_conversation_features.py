@@ -236,6 +236,19 @@ def test_a_reply_in_a_column_of_its_own(base: str, tmp_path: Path) -> None:
     assert list(model.predict(rows.drop(columns="answer")).reply_predictions) == list(rows.answer)
 
 
+def test_preferences_between_answers_to_a_conversation(base: str, tmp_path: Path) -> None:
+    asked = [talk[:3] for talk in talks()]
+    chosen = [talk[3]["content"] for talk in talks()]
+    rows = pd.DataFrame({"messages": asked, "chosen": chosen, "rejected": [text[::-1] for text in chosen]})
+    outputs = [{"name": "chosen", "type": "text"}]
+    trainer = {"type": "dpo", "rejected_column": "rejected", "epochs": 12, "learning_rate": 0.01, "batch_size": 4}
+    model = chat(base, output_features=outputs, adapter="lora", trainer=trainer)
+    result = model.train(rows, output=tmp_path)
+    assert "a white cat" not in str(model.preview(rows.head(1)))
+    assert str(model.preview(rows.head(1))).count("[[") == 1
+    assert result.model.evaluate(rows).metrics["preferences"]["accuracy"] == 1.0
+
+
 def test_a_row_without_turns_is_told_and_the_others_are_predicted(base: str, tmp_path: Path) -> None:
     model = chat(base, trainer={"train_steps": 1}).train(pd.DataFrame({"messages": talks()}), output=tmp_path).model
     with pytest.warns(UserWarning, match="1 of 2 rows could not be predicted"):
