@@ -11,6 +11,7 @@ from declarlm.core import ConfigError, DataError, Problem, Section, param
 from declarlm.core.fields import shown
 from declarlm.decoders.base import Decoder, decoders
 from declarlm.features.base import OutputFeature, Raw, output_features
+from declarlm.features.literals import python_literal
 from declarlm.losses.base import Loss, losses
 
 if TYPE_CHECKING:
@@ -213,9 +214,12 @@ def _value(cell: Any, column: str, row: object) -> Any:
     if isinstance(cell, str):
         try:
             cell = json.loads(cell)
-        except ValueError as error:
-            message = f'{shown(cell)} is no JSON: {error}; write an object such as {{"name": "x"}}'
-            raise DataError(message, column=column, row=row) from None
+        except (ValueError, RecursionError) as error:
+            printed = python_literal(cell)
+            if not isinstance(printed, dict | list):
+                message = f'{shown(cell)} is no JSON: {error}; write an object such as {{"name": "x"}}'
+                raise DataError(message, column=column, row=row) from None
+            cell = printed
     plain = _plain(cell)
     if not isinstance(plain, dict | list):
         raise DataError(f"{shown(cell)} must be a JSON object or array", column=column, row=row)

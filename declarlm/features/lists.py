@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from declarlm.core import DataError
 from declarlm.features.cells import cell_text
+from declarlm.features.literals import python_literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ def _texts(cell: Any, cut: Callable[[str], Sequence[str]], column: str, row: obj
 
 
 def parts_of(cell: Any) -> list[Any] | None:
-    """Return the parts of a cell that is a list, an array, or a JSON list as files without lists hold it."""
+    """Return the parts of a cell that is a list, an array, or the text of one: JSON, or as Python prints it."""
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
     if isinstance(cell, list | tuple):
@@ -49,8 +50,8 @@ def parts_of(cell: Any) -> list[Any] | None:
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         try:
             found = json.loads(cell)
-        except ValueError:
-            return None
+        except (ValueError, RecursionError):
+            found = python_literal(cell)
         return found if isinstance(found, list) else None
     return None
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from declarlm.core import DataError
+from declarlm.core.fields import shown
+from declarlm.features.lists import parts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,11 +28,14 @@ def word_spans(column: pd.Series, texts: Sequence[str], change: Callable[[str], 
         change: What reading did to each word of a list.
 
     Raises:
-        DataError: If a list holds anything but words.
+        DataError: If a list holds anything but words, or is written as text, whose words would have its commas.
     """
     spans = []
     for cell, text, row in zip(column.tolist(), texts, column.index, strict=True):
         words = cell.tolist() if hasattr(cell, "tolist") else cell
+        if isinstance(words, str) and (parts := parts_of(words)) and all(isinstance(part, str) for part in parts):
+            remedy = "write words between spaces, or use a JSONL or Parquet file, which hold lists"
+            raise DataError(f"{shown(cell)} is a list that became text; {remedy}", column=str(column.name), row=row)
         if not isinstance(words, list | tuple):
             spans.append([match.span() for match in _WORD.finditer(text)])
             continue

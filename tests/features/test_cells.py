@@ -4,6 +4,7 @@ import pytest
 
 from declarlm.core import DataError
 from declarlm.features.cells import as_numbers, as_texts, cell_text, form_of, in_form
+from declarlm.features.lists import parts_of
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,30 @@ def test_values_return_to_the_kind_that_the_column_held(column, form):
     values = [value for value in column if pd.notna(value)]
     if form != "text":
         assert [in_form(cell_text(value), form) for value in values] == values
+
+
+@pytest.mark.parametrize(
+    "value",
+    [["a b", "it's", 'say "x"'], [{"role": "user", "content": 'it\'s\n"it"'}, {"role": "x"}], [], [[1, 2], [3, 4]]],
+)
+def test_a_list_is_read_from_what_pandas_writes_of_it(value):
+    array = np.empty(len(value), dtype=object)
+    array[:] = value
+    assert parts_of(str(value)) == value
+    assert parts_of(f" {np.array(value, dtype=object)}\n") == value
+
+
+def test_numbers_are_read_from_what_pandas_writes_of_an_array():
+    assert parts_of(str(np.array([1.5, -2.0, 3e-5, 4]))) == [1.5, -2.0, 3e-5, 4.0]
+    assert parts_of(str(np.arange(-3, 200))) == list(range(-3, 200))
+
+
+@pytest.mark.parametrize(
+    "text", ["[sic] he said", "['a'", "[1] and [2]", "[" * 5000 + "]" * 5000, "[nan]", "['a'].x", "[print(1)]", "[-]"]
+)
+def test_a_text_that_is_no_list_stays_a_text(text):
+    assert parts_of(text) is None
+
+
+def test_a_list_that_was_shortened_in_print_is_none():
+    assert parts_of(str(np.arange(2000))) is None

@@ -99,3 +99,15 @@ def test_metrics_count_what_is_json_keeps_the_schema_and_is_right():
         "json_exact_match": 1 / 4,
         "field_accuracy": (1 + 0 + 1 / 2 + 0) / 4,
     }
+
+
+def test_a_cell_that_is_nested_without_end_is_named():
+    column = pd.Series(["[" * 100_000], name="a", dtype=object)
+    with pytest.raises(DataError, match=r"column 'a', row 0: .* is no JSON"):
+        output_features["json"].Config.load({"name": "a"}).build().fit(column)
+
+
+def test_objects_are_read_from_what_pandas_writes_of_them():
+    column = pd.Series([{"name": "it's", "tags": None, "open": True}], name="a", dtype=object)
+    feature = output_features["json"].Config.load({"name": "a"}).build()
+    assert feature.fit(column).answers(column) == feature.answers(column.map(str))

@@ -104,3 +104,16 @@ def test_a_list_of_something_else_than_words_is_named():
     with pytest.raises(DataError) as raised:
         feature.words(pd.Series([["a", 1]], name="text"))
     assert str(raised.value) == "column 'text', row 0: the list ['a', 1] must hold words only"
+
+
+def test_words_of_a_list_that_became_text_are_refused_with_what_to_do():
+    feature = text_input().fit(pd.Series(["a"]))
+    for cell in ("['show', 'me']", '["show", "me"]', "['show' 'me']"):
+        with pytest.raises(DataError) as raised:
+            feature.words(pd.Series(["a b", cell], name="text"))
+        assert "column 'text', row 1: " in str(raised.value)
+        assert "is a list that became text; write words between spaces, or use a JSONL or Parquet" in str(raised.value)
+    assert feature.words(pd.Series(["[1] is here", "[ a ]"], name="text")) == [
+        [(0, 3), (4, 6), (7, 11)],
+        [(0, 1), (2, 3), (4, 5)],
+    ]
