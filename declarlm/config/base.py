@@ -100,7 +100,10 @@ class ModelConfig(Section):
         if self.model_type not in self.objective.model_types:
             yield Problem("trainer.type", f"{self.trainer.type!r} is not for model_type {self.model_type!r}")
         if self.objective.needs_outputs and not self.output_features and not brought:
-            yield Problem("output_features", f"must name at least one column for trainer.type {self.trainer.type!r}")
+            talks = any(feature.type == "conversation" for feature in self.input_features)
+            remedy = "; what a conversation says last is [{name: reply, type: text}]" if talks else ""
+            found = f"must name at least one column for trainer.type {self.trainer.type!r}"
+            yield Problem("output_features", found + remedy)
 
     def _deciding(self) -> Iterable[Problem]:
         try:

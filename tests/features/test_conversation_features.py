@@ -142,6 +142,7 @@ def test_an_answer_may_have_a_column_of_its_own() -> None:
             "output_features[0].preprocessing.reply",
             "is for a conversation that is the only input",
         ),
+        ({"output_features": []}, "output_features", "what a conversation says last is [{name: reply, type: text}]"),
         (
             {"output_features": [{"name": "reply", "type": "text", "preprocessing": {"alternatives": True}}]},
             "output_features[0].preprocessing.alternatives",
