@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from declarlm.planning.nested import judge_nested, nested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +21,8 @@ MIN_ROWS = 20  # fewer do not show that a column is an identifier, or follows fr
 UNEXPLAINED = 0.02
 SHOWN_CHARACTERS = 30
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}( .*)?")
+_DATE_FORMATS = ("%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%m/%d/%y", "%d/%m/%Y", "%d/%m/%y")
+_TIMES = ("", " %H:%M", " %H:%M:%S")
 _IDENTIFIER = re.compile(r"(.*[_ ])?(id|index|uuid|key|no|number)|unnamed.*|", re.IGNORECASE)
 
 
@@ -34,6 +38,7 @@ class Column:
         num_missing: Empty cells.
         num_distinct: Different cells.
         num_words: Mean words of a cell.
+        datetime_format: How its dates are written; ``None`` is ISO 8601.
     """
 
     name: str
@@ -43,15 +48,22 @@ class Column:
     num_missing: int = 0
     num_distinct: int = 0
     num_words: float = 0.0
+    datetime_format: str | None = None
 
 
 def describe(table: pd.DataFrame, name: str) -> Column:
     """Return the feature type that fits the cells of a column."""
     cells = table[name].dropna()
+    cells = cells[cells.map(lambda cell: not isinstance(cell, str) or cell.strip() != "")]
+    parts = nested(cells)
+    if parts is not None:
+        kind, note = judge_nested(parts)
+        return Column(name, kind, note, (), len(table) - len(cells), len(set(map(repr, parts))))
     if cells.map(lambda cell: isinstance(cell, list | dict)).any():
-        return Column(name, None, "lists or mappings, which no feature type reads yet")
+        return Column(name, None, "lists or objects beside other cells")
     texts = cells.astype(str).str.strip()
-    texts = texts[texts != ""]
+    if texts.nunique() > 2 and texts.map(lambda text: bool(_DATE.fullmatch(text))).all():
+        return replace(_dates(name, texts), num_missing=len(table) - len(texts), num_distinct=texts.nunique())
     kind, note, gaps = _judge(name, texts)
     words = float(texts.str.split().map(len).mean()) if len(texts) else 0.0
     return Column(name, kind, note, gaps, len(table) - len(texts), texts.nunique(), words)
@@ -66,8 +78,6 @@ def _judge(name: str, texts: pd.Series) -> tuple[str | None, str, tuple[str, ...
         return None, "one value only" if distinct else "empty", ()
     if distinct == 2:
         return "binary", " or ".join(map(shown, sorted(texts.unique()))), ()
-    if texts.map(lambda text: bool(_DATE.fullmatch(text))).all():
-        return None, "dates, which no feature type reads yet", ()
     numbers = pd.to_numeric(texts, errors="coerce")
     others = sorted(texts[numbers.isna()].unique())
     if not others and _is_identifier(name, numbers):
@@ -85,6 +95,22 @@ def _judge(name: str, texts: pd.Series) -> tuple[str | None, str, tuple[str, ...
     if repeats and (words < MAX_LABEL_WORDS or distinct <= len(texts) // 20):
         return "category", f"{distinct} values", ()
     return "text", f"about {words:.0f} words", ()
+
+
+def _dates(name: str, texts: pd.Series) -> Column:
+    """Return a column of dates, and how they are written."""
+    import pandas as pd
+
+    def fits(form: str) -> bool:
+        return bool(pd.to_datetime(texts, format=form, utc=True, errors="coerce").notna().all())
+
+    if fits("ISO8601"):
+        return Column(name, "date")
+    forms = [date + time for date in _DATE_FORMATS for time in _TIMES if fits(date + time)]
+    if not forms:
+        return Column(name, None, "dates in no one format; write them as 2026-11-27")
+    note = f"or {forms[1]}: every cell fits both" if len(forms) > 1 else ""
+    return Column(name, "date", note, datetime_format=forms[0])
 
 
 def _is_identifier(name: str, numbers: pd.Series) -> bool:

@@ -16,19 +16,24 @@ from declarlm.planning.init import first_config
 TABLES = {  # table, target -> type of the target, inputs, what is left out
     "adult/train.csv income": ("binary", 14, set()),
     "banking77/train.csv label": ("category", 1, set()),
-    "e2e_extraction/train.csv json": ("text", 1, {"mr", "food", "priceRange", "area"}),
+    "e2e_extraction/train.csv json": ("json", 1, {"mr", "food", "priceRange", "area"}),
     "e2e_extraction/train.csv food": ("category", 5, set()),
     "gpteacher_code/train.jsonl output": ("text", 2, set()),
     "sms_spam/train.csv label": ("binary", 1, set()),
     "snips/train.jsonl intent": ("category", 1, {"id", "tokens", "slot_tags"}),
-    "squad_v2_subset/train.csv answer_text": ("text", 5, {"id", "is_impossible"}),
+    "snips/train.jsonl slot_tags": ("sequence", 1, {"id", "text", "intent"}),
+    "sgd_dialogues/train.jsonl messages": ("conversation", 1, {"id", "services"}),
+    "sgd_dialogues/train.jsonl services": ("set", 1, {"id"}),
+    "squad_v2_subset/train.csv answer_text": ("text", 4, {"id", "is_impossible", "all_answers"}),
     "stsb_en/train.csv score": ("number", 2, set()),
     "wine_quality/train.csv quality": ("category", 12, set()),
     "wine_quality/train.csv alcohol": ("number", 12, set()),
     "uner_ewt/train.jsonl text": ("text", 1, {"id", "tokens", "ner_tags"}),
-    "dpo_demo/train.jsonl chosen": ("text", 2, {"messages"}),
+    "uner_ewt/train.jsonl ner_tags": ("sequence", 1, {"id", "text"}),
+    "dpo_demo/train.jsonl chosen": ("text", 2, {"rejected"}),
     "corpora/tinyshakespeare.txt text": ("text", 1, set()),
 }
+WRITTEN = ("text", "json", "conversation")  # by a language model
 
 
 def column(cells: list[object], name: str = "column") -> tuple[str | None, str]:
@@ -53,10 +58,25 @@ def column(cells: list[object], name: str = "column") -> tuple[str | None, str]:
         ([None] * 30, (None, "empty")),
         (["", "  "] * 15, (None, "empty")),
         (list(range(30)), (None, "an identifier")),
-        ([f"2024-01-{day:02} 10:00" for day in range(1, 31)], (None, "dates, which no feature type reads yet")),
-        ([f"{day}.1.2024" for day in range(1, 31)], (None, "dates, which no feature type reads yet")),
+        ([f"2024-01-{day:02} 10:00" for day in range(1, 31)], ("date", "")),
+        ([f"{day}.1.2024" for day in range(1, 31)], ("date", "")),
+        ([f"{day}.2.2024" for day in range(1, 31)], (None, "dates in no one format; write them as 2026-11-27")),
         ([f"user{row}@example.org" for row in range(30)], (None, "an identifier: every cell is another word")),
-        ([["a", "b"]] * 30, (None, "lists or mappings, which no feature type reads yet")),
+        ([["a", "b"], ["b"], []] * 10, ("set", "any of 2 labels")),
+        (["['a', 'b']", '["b"]', ""] * 10, ("set", "any of 2 labels")),
+        ([["a", "b", "a"]] * 30, (None, "lists of words")),
+        ([[]] * 30, (None, "empty lists")),
+        ([[0.5, 1]] * 30, ("vector", "2 numbers")),
+        (["[0.5 1. ]"] * 30, ("vector", "2 numbers")),
+        ([[0.5, 1], [2]] * 15, (None, "lists of numbers, not equally many")),
+        ([["a", 1]] * 30, (None, "lists of different kinds of values")),
+        ([{"a": 1}] * 30, ("json", "objects")),
+        (['{"a": 1}'] * 30, ("json", "objects")),
+        ([[{"a": 1}]] * 30, ("json", "lists of objects")),
+        ([[{"role": "user", "content": "Hi", "weight": 0}]] * 30, ("conversation", "turns of a conversation")),
+        ([[{"from": "human", "value": "Hi"}]] * 30, ("conversation", "turns of a conversation")),
+        ([["a"], "b c"] * 15, (None, "lists or objects beside other cells")),
+        (["[draft] words and more", "{more} words", "words"] * 10, ("category", "3 values")),
     ],
 )
 def test_a_column_is_judged_by_its_cells(cells, expected):
@@ -92,15 +112,17 @@ def test_config_of_real_tables_is_valid(table, shared):
     text = first_config(read_table(path), target, source=str(path))
     config = load_config(text)
     assert len(config.input_features) == num_inputs
-    if config.trainer.type != "pretrain":
+    if kind == "conversation":
+        assert [(feature.name, feature.type) for feature in config.output_features] == [("reply", "text")]
+    elif config.trainer.type != "pretrain":
         assert [(feature.name, feature.type) for feature in config.output_features] == [(target, kind)]
-    assert config.is_llm == (kind == "text")
+    assert config.is_llm == (kind in WRITTEN)
     named = {line.split(": ")[1].split(" (")[0] for line in text.splitlines() if line.startswith("  # left out: ")}
     assert named == left_out
     assert max(map(len, text.splitlines())) <= 130
 
 
-@pytest.mark.parametrize("table", [name for name, (kind, *_) in TABLES.items() if kind != "text"])
+@pytest.mark.parametrize("table", [name for name, (kind, *_) in TABLES.items() if kind not in WRITTEN])
 def test_config_of_real_tables_trains(table, shared, tmp_path):
     name, target = table.split()
     path = shared / "data" / name
@@ -156,6 +178,60 @@ def test_missing_targets_and_numbers_are_taken_care_of(tmp_path):
     DeclarLM(text, overrides={"trainer.epochs": 1}).train(rows, output=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("form", "written", "note"),
+    [
+        ("%d.%m.%Y", lambda day: f"{day.day}.{day.month}.{day.year}", ""),
+        ("%m/%d/%Y", lambda day: f"{day.month}/{day.day}/{day.year}", ""),
+        ("%d/%m/%Y %H:%M", lambda day: f"{day.day:02}/{day.month:02}/{day.year} 14:05", ""),
+        ("%m/%d/%y", lambda day: f"{day.day % 3 + 1}/{day.month}/26", "or %d/%m/%y: every cell fits both"),
+        (None, lambda day: day.isoformat(), ""),
+    ],
+)
+def test_dates_are_read_as_they_are_written(form, written, note, tmp_path):
+    days = pd.date_range("2026-01-01", periods=40, freq="9D")
+    rows = pd.DataFrame({"day": [written(day) for day in days], "late": ["yes", "no"] * 20})
+    text = first_config(rows, "late", source="rows.csv")
+    (feature,) = load_config(text).input_features
+    assert (feature.type, feature.preprocessing.datetime_format) == ("date", form)
+    assert f"  # {note}\n" in text if note else "type: date" in text
+    DeclarLM(text, overrides={"trainer.epochs": 1}).train(rows, output=tmp_path)
+
+
+def test_gaps_among_numbers_that_belong_together_are_filled(tmp_path):
+    rows = pd.DataFrame({"place": [None if row % 9 == 4 else [row, -row] for row in range(40)], "on": ["y", "n"] * 20})
+    text = first_config(read_table(rows), "on", source="rows.jsonl")
+    assert load_config(text).input_features[0].preprocessing.missing_value_strategy == "fill_with_const"
+    DeclarLM(text, overrides={"trainer.epochs": 1}).train(rows, output=tmp_path)
+
+
+def test_a_conversation_beside_an_answer_goes_through_the_chat_template():
+    turns = [[{"role": "user", "content": f"Hi {row}"}] for row in range(30)]
+    rows = pd.DataFrame({"messages": turns, "reply": [f"Hello to you, number {row}" for row in range(30)]})
+    config = load_config(first_config(read_table(rows), "reply", source="rows.jsonl"))
+    assert (config.input_features[0].type, config.prompt.template) == ("conversation", None)
+    assert (
+        load_config(first_config(read_table(rows), "messages", source="rows.jsonl")).output_features[0].name == "answer"
+    )
+
+
+def test_preferences_are_learned_as_such():
+    rows = pd.DataFrame(
+        {name: [f"{name} number {row}" for row in range(30)] for name in ("prompt", "chosen", "rejected")}
+    )
+    config = load_config(first_config(rows, "chosen", source="rows.csv"))
+    assert (config.trainer.type, config.trainer.rejected_column) == ("dpo", "rejected")
+    assert [feature.name for feature in config.input_features] == ["prompt"]
+
+
+def test_a_language_model_is_not_asked_for_tags():
+    rows = pd.DataFrame({"words": [["a"] * (1 + row % 3) for row in range(30)]})
+    rows["tags"] = rows["words"].map(lambda words: ["O"] * len(words))
+    with pytest.raises(DataError, match="'tags': is of type sequence, which language models do not predict; encoders"):
+        first_config(rows, "tags", source="rows.jsonl", base_model="starter")
+    assert load_config(first_config(rows, "tags", source="rows.jsonl")).output_features[0].type == "sequence"
+
+
 def test_two_texts_of_one_kind_are_compared():
     rows = pd.DataFrame({f"sentence_{k}": [f"{k} some words {i}" for i in range(40)] for k in "ab"})
     rows["score"] = [row * 0.37 for row in range(40)]
@@ -171,12 +247,15 @@ def test_two_texts_of_one_kind_are_compared():
     [
         ("lable", "rows.csv: no column is named 'lable' (did you mean 'label'?), choose from: always, label, words"),
         ("always", "column 'always': cannot be predicted: it holds one value only"),
-        ("words", "column 'words': cannot be predicted: it holds lists or mappings, which no feature type reads yet"),
+        ("words", "column 'words': cannot be predicted: it holds lists of words"),
+        ("day", "column 'day': cannot be predicted: it holds dates, which are read, not predicted"),
         ("label", "rows.csv: no other column tells anything about 'label'"),
     ],
 )
 def test_what_cannot_be_predicted_is_refused(target, message):
-    rows = pd.DataFrame({"label": ["a", "b"] * 20, "always": "x", "words": [["w"]] * 40})
+    rows = pd.DataFrame({"label": ["a", "b"] * 20, "always": "x", "words": [["w", "w"]] * 40})
+    if target == "day":
+        rows["day"] = [f"2026-11-{1 + row % 28:02}" for row in range(40)]
     with pytest.raises(DataError) as caught:
         first_config(rows, target, source="rows.csv")
     assert str(caught.value) == message
