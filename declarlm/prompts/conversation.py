@@ -11,6 +11,7 @@ from declarlm.core import DataError, ModelError
 from declarlm.core.ragged import Ragged
 from declarlm.prompts.chat import Frame, Slot, chat_frame
 from declarlm.prompts.encoder import PromptEncoder
+from declarlm.prompts.fitting import Fitted
 from declarlm.prompts.prompt import Prompt
 from declarlm.prompts.rows import ANSWER, STOP, EncodedRows, Span
 from declarlm.prompts.segments import Segment, strip
@@ -73,10 +74,7 @@ class ConversationEncoder(PromptEncoder):
         return self._frames[roles]
 
     def _segments(self, cells: Mapping[str, Any], label: object) -> list[Segment]:
-        conversation = cells[self._name]
-        if not conversation.turns:
-            raise DataError("has no turns, so that there is nothing to answer", column=self._name, row=label)
-        turns = (conversation.before_reply if self._replies else conversation).turns
+        turns = cells[self._name].turns
         roles: list[str] = [turn.role for turn in turns]
         contents = [[Segment(turn.text, self._name)] for turn in turns]
         learned = [self._replies and turn.learned for turn in turns]
@@ -128,6 +126,19 @@ class ConversationEncoder(PromptEncoder):
                     ids += [~read[0], *read[1:]] if part and part[0].learned else read
             encoded.append(self._begun(ids))
         return encoded
+
+    def fit(self, *args: Any) -> Fitted:
+        # Who asks for prompts alone learns none of their turns.
+        fitted = super().fit(*args)
+        return fitted._replace(ids=[[max(token, ~token) for token in row] for row in fitted.ids])
+
+    def _fit(self, cells: Sequence[Mapping[str, Any]], labels: Sequence[object], *args: Any) -> Fitted:
+        for row, label in zip(cells, labels, strict=True):
+            if not row[self._name].turns:
+                raise DataError("has no turns, so that there is nothing to answer", column=self._name, row=label)
+        if self._replies:  # The reply goes before turns are left out, so that it is the same one.
+            cells = [{**row, self._name: row[self._name].before_reply} for row in cells]
+        return super()._fit(cells, labels, *args)
 
     def _fitted(self, *args: Any) -> tuple[list[list[Segment]], EncodedRows]:
         prompts, rows = super()._fitted(*args)

@@ -244,7 +244,7 @@ class PromptEncoder:
         """Return the prompts as they fit, and the encoded rows; ``room`` is ``reserve`` and ``least``."""
         tails = self.tails(answers, labels) if answers is not None else [([], b"")] * len(cells)
         rooms = [self._free(len(tail), room) for tail, _ in tails]
-        fitted = self.fit(cells, labels, overlong, rooms)
+        fitted = self._fit(cells, labels, overlong, rooms)
         tails = [([], b"") if gone else tail for tail, gone in zip(tails, fitted.dropped.tolist(), strict=True)]
         return fitted.prompts, encoded_rows(fitted.ids, tails, fitted.num_cut, fitted.num_left_out, fitted.dropped)
 
@@ -280,6 +280,15 @@ class PromptEncoder:
         Raises:
             DataError: As ``encode``.
         """
+        return self._fit(cells, labels, overlong, free)
+
+    def _fit(
+        self,
+        cells: Sequence[Mapping[str, Any]],
+        labels: Sequence[object],
+        overlong: str,
+        free: Sequence[tuple[int, int]],
+    ) -> Fitted:
         self._check_columns(cells)
         prompts = [self._segments(row, label) for row, label in zip(cells, labels, strict=True)]
         fitting = Fitting(

@@ -250,6 +250,17 @@ def test_preferences_between_answers_to_a_conversation(base: str, tmp_path: Path
     assert result.model.evaluate(rows).metrics["preferences"]["accuracy"] == 1.0
 
 
+def test_preferences_between_whole_conversations(base: str, tmp_path: Path) -> None:
+    worse = [[*talk[:3], {"role": "assistant", "content": talk[3]["content"][::-1]}] for talk in talks()]
+    rows = pd.DataFrame({"messages": talks(), "rejected": worse, "ok": [True, False] * 4})
+    outputs = [{**CHAT["output_features"][0], "column": "messages", "preprocessing": {"reply": True}}]
+    for kind in ({"type": "dpo", "rejected_column": "rejected"}, {"type": "kto", "label_column": "ok"}):
+        trainer = {**kind, "epochs": 12, "learning_rate": 0.01, "batch_size": 4}
+        model = chat(base, output_features=outputs, adapter="lora", trainer=trainer).train(rows, output=tmp_path).model
+        if kind["type"] == "dpo":
+            assert model.evaluate(rows).metrics["preferences"]["accuracy"] == 1.0
+
+
 def test_a_row_without_turns_is_told_and_the_others_are_predicted(base: str, tmp_path: Path) -> None:
     model = chat(base, trainer={"train_steps": 1}).train(pd.DataFrame({"messages": talks()}), output=tmp_path).model
     with pytest.warns(UserWarning, match="1 of 2 rows could not be predicted"):

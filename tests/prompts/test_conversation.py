@@ -11,6 +11,7 @@ from conftest import CHATML, LLAMA2, LLAMA3, TOKENIZERS, chat_tokenizer, load_to
 
 from declarlm.core import DataError, ModelError
 from declarlm.prompts import ANSWER, PROMPT, STOP, Prompt, Row
+from declarlm.prompts.beside import encode_beside
 from declarlm.prompts.conversation import ConversationEncoder
 from declarlm.prompts.turns import Conversation, Turn
 
@@ -218,6 +219,24 @@ def test_oldest_exchanges_go_first(shared: Path) -> None:
             kept = [long[0], *(long[1:], long[3:], long[6:], long[8:])[left_out]]
             assert [row] == encode(make_encoder(tokenizer), kept)
     assert found == [0, 1, 2, 3]
+
+
+def test_a_reply_before_the_end_stays_the_answer_where_turns_are_left_out(shared: Path) -> None:
+    tokenizer = chat_tokenizer(shared, "stories260K", CHATML)
+    (shortest,) = encode(make_encoder(tokenizer), HI[2:])
+    asked = HI[2]._replace(text="Who is it? " * 9)
+    encoder = make_encoder(tokenizer, context_length=len(shortest.ids))
+    (row,) = encode(encoder, [*HI[:2], asked, HI[3], HI[0], HI[1]._replace(learned=False)])
+    assert tokenizer.decode(learned(row)) == "Me.<|im_end|>"
+    assert "Who is" in tokenizer.decode(row.ids)
+
+
+def test_prompts_alone_hold_no_learned_turn(shared: Path) -> None:
+    encoder = make_encoder(chat_tokenizer(shared, "stories260K", CHATML))
+    found = encode_beside(encoder, [{"messages": Conversation(HI)}], [[["Me."]], [["You."]]], row_labels=["r"])
+    (row,) = encode(encoder, HI)
+    assert found[0].ids == row.ids
+    assert [found[place].roles.count(STOP) for place in (0, 1)] == [1, 1]
 
 
 def test_a_conversation_that_does_not_fit_can_be_an_error(shared: Path) -> None:
