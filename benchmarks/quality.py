@@ -303,7 +303,7 @@ def machine() -> dict[str, Any]:
     packages = ("declarlm", "torch", "transformers", "peft", "bitsandbytes", "scikit-learn", "pandas")
     return {
         "processor": model,
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in packages},
