@@ -80,9 +80,9 @@ def table(found: list[dict[str, Any]]) -> str:
     lines = [
         "# Every adapter on the same rows",
         "",
-        f"Made by `make benchmark-adapters` at {commit()} on {facts['cores']} cores, {facts['processor']}: the intents",
-        f"of SNIPS, {TRAIN:,} rows to train on, {VALIDATION} to choose the best weights, 700 to judge; the starter",
-        "base, and each adapter by its own defaults.",
+        f"Made by `make benchmark-adapters` at {commit()} on {facts['processor']} (cores: {facts['cores']}): the",
+        f"intents of SNIPS, {TRAIN:,} rows to train on, {VALIDATION} to choose the best weights, 700 to judge; the",
+        "starter base, and each adapter by its own defaults.",
         "Memory is the peak of a whole process, which holds the base and the libraries too.",
         "",
         "| adapter | accuracy | log loss | seconds | trained weights | peak memory |",
