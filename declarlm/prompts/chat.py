@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 REMEDY = "set prompt.chat: false"
 # Characters that a template might escape or trim; none of them means anything to a chat template.
 _AWKWARD = " <&>\"'\\/ {{ x }} \n\n ß é 漢 "
-_LEFT_PAD, _RIGHT_PAD = "\n \t", "\t \n"
+# A template may strip line ends alone, and write its own in their place: never as many.
+_SPACE, _LINES = " \t", "\n" * 8
+_LEFT_PAD, _RIGHT_PAD = _LINES + _SPACE, _SPACE[::-1] + _LINES
 # A template that writes today's date would make another prompt every day than the one trained on.
 _FIXED_DATE = datetime(2024, 7, 26)
 
@@ -108,10 +110,14 @@ def _split(rendered: str, place: int, role: str, core: str) -> tuple[str, Slot, 
     _check_intact(rendered, role, core)
     before, after = rendered.split(core)
     slot = Slot(place, not before.endswith(_LEFT_PAD), not after.startswith(_RIGHT_PAD))
-    # A template may strip a part only, such as line ends.
-    left = next((size for size in range(len(_LEFT_PAD), 0, -1) if before.endswith(_LEFT_PAD[-size:])), 0)
-    right = next((size for size in range(len(_RIGHT_PAD), 0, -1) if after.startswith(_RIGHT_PAD[:size])), 0)
+    left = next((len(pad) for pad in _pads(_LEFT_PAD) if before.endswith(pad)), 0)
+    right = next((len(pad) for pad in _pads(_LEFT_PAD) if after.startswith(pad[::-1])), 0)
     return before[: len(before) - left], slot, after[right:]
+
+
+def _pads(whole: str) -> tuple[str, ...]:
+    """Return what may be left of a pad, the longest first."""
+    return (whole, *(whole[-size:] for size in range(len(_SPACE), 0, -1)))
 
 
 def _check_intact(rendered: str, role: str, core: str) -> None:
@@ -119,7 +125,7 @@ def _check_intact(rendered: str, role: str, core: str) -> None:
     times = rendered.count(core)
     if times == 1:
         return
-    traces = core[:16].lower() in rendered.lower() or core[-16:].lower() in rendered.lower()
+    traces = core[:8].lower() in rendered.lower() or core[-8:].lower() in rendered.lower()
     verb = "repeats" if times > 1 else "alters" if traces else "drops"
     remedy = f"remove prompt.system or {REMEDY}" if role == "system" else REMEDY
     raise ModelError(f"the tokenizer's chat template {verb} the {role} message; {remedy}")

@@ -173,6 +173,16 @@ def test_generation_blocks_and_thinking_switches_are_understood(shared: Path) ->
     assert text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<think></think>yes<|im_end|>"
 
 
+def test_line_ends_around_a_message_that_a_template_strips_are_its_own(shared: Path) -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] + '\n\n' + m['content'].lstrip('\n').rstrip('\n') }}"
+        "\n\n<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n\n{% endif %}"
+    )
+    tokenizer = chat_tokenizer(shared, "stories260K", template)
+    row = make_encoder(tokenizer, {"template": "{text}"}).encode([{"text": "\nhi\n"}], None)[0]
+    assert row.ids == plain_ids(tokenizer, [{"role": "user", "content": "\nhi\n"}], header=True)
+
+
 def test_turn_end_that_is_no_special_token_is_not_the_stop(shared: Path) -> None:
     template = "{% for m in messages %}### {{ m.role }}: {{ m.content }}\n{% endfor %}"
     encoder = make_encoder(chat_tokenizer(shared, "stories260K", template))
