@@ -50,12 +50,21 @@ def _pieces(plain: PromptEncoder, texts: Sequence[str], size: int) -> Iterator[E
     (name,), left = plain.columns, np.zeros(0, np.int32)
     for start in range(0, len(texts), CHUNK_ROWS):
         rows = plain.encode([{name: text} for text in texts[start : start + CHUNK_ROWS]], None).ids
-        stream = np.concatenate([left, np.insert(rows.values, rows.offsets[1:], plain.stop_id)])
+        stream = np.concatenate([left, np.insert(rows.values, _open_ends(rows, plain), plain.stop_id)])
         end = len(stream) - len(stream) % size
         yield _supervised(stream[:end], size)
         left = stream[end:]
     if len(left) > 1:  # A piece of one token would predict nothing.
         yield _supervised(left, size)
+
+
+def _open_ends(rows: Ragged, plain: PromptEncoder) -> np.ndarray[Any, Any]:
+    """Return where texts end that do not spell the stop token there themselves."""
+    ends: np.ndarray[Any, Any] = rows.offsets[1:]
+    if not plain.parsed or not len(rows.values):
+        return ends
+    open_ends: np.ndarray[Any, Any] = ends[(rows.lengths == 0) | (rows.values[ends - 1] != plain.stop_id)]
+    return open_ends
 
 
 def _supervised(stream: np.ndarray[Any, Any], size: int) -> EncodedRows:

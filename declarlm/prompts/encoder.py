@@ -50,6 +50,7 @@ class PromptEncoder:
         literals: Tokens forced before each output.
         stop_id: The token that ends every answer.
         stop_ids: All tokens at which generation stops.
+        parsed: The inputs whose cells may spell special tokens.
 
     Raises:
         ConfigError: If the templates do not fit the columns.
@@ -85,7 +86,7 @@ class PromptEncoder:
             "stop_ids": sorted(stop_ids),
             "bos_id": bos_id,
         } | {key: value for key, value in {"apart": apart, "parsed": sorted(parsed)}.items() if value}
-        self._apart, self._parsed = apart, frozenset(parsed)
+        self._apart, self.parsed = apart, frozenset(parsed)
         self._syntaxes = compiled.syntaxes
         self._bos = [bos_id] if bos_id is not None and self._frame is None else []
         self.stop_id = find_stop(self._frame, self._tokenization, tokenizer.eos_token_id, stop_ids)
@@ -224,7 +225,7 @@ class PromptEncoder:
             segments = self._frame.fill([user] if self._system is None else [system, user])
         else:
             segments = [*system, Segment("\n\n"), *user] if system else user
-        return self._tokenization.place(segments, self._parsed)
+        return self._tokenization.place(segments, self.parsed)
 
     def _encode_prompts(self, prompts: Sequence[Sequence[Segment]]) -> list[list[int]]:
         return list(map(self._begun, self._tokenization.encode(prompts)))

@@ -69,6 +69,9 @@ def test_chat_markers_in_a_text_become_tokens_where_the_config_says_so(tiny, tmp
     ids = np.concatenate(list(loaded.trainer.build().store(model, table).tokens.ids)).tolist()
     assert model.backbone.tokenizer.convert_tokens_to_ids(EOS) == model.encoder.stop_id
     assert ids.count(model.encoder.stop_id) == 3 + 3 * parses
+    closed = table.assign(text=[f"the red mat{EOS}the cat{EOS * parses}", "", f"the red mat{EOS}the cat"])
+    ids = np.concatenate(list(loaded.trainer.build().store(model, closed).tokens.ids)).tolist()
+    assert ids.count(model.encoder.stop_id) == 3 + 2 * parses
 
 
 @pytest.mark.parametrize("adapter", [{"type": "lora", "dropout": 0}, None])
