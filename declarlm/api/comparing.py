@@ -139,7 +139,9 @@ def _samples(
     for output in model.outputs:
         name = f"{output.name}_predictions"
         answers = {BASE: list(before[name]), TUNED: list(after[name])}
-        columns[output.name] = list(table[output.config.source])
+        known = table[output.config.source]
+        # Of a conversation that is read and answered, the truth is what it says last.
+        columns[output.name] = list(output.read(known) if output.config.source in read else known)
         columns |= {f"{output.name}_{who}": values for who, values in answers.items()}
         other = np.array([repr(one) != repr(two) for one, two in zip(*answers.values(), strict=True)], dtype=bool)
         changed[output.name] = int(other.sum())
