@@ -17,7 +17,7 @@ from declarlm.core import Problem, param
 from declarlm.core.section import Rules
 from declarlm.features.base import InputFeature
 from declarlm.inference.generation import Generation
-from declarlm.prompts import Prompt, check_prompt
+from declarlm.prompts import Prompt, check_prompt, system_columns
 
 if TYPE_CHECKING:
     from declarlm.models.base import Model
@@ -191,6 +191,9 @@ class LlmConfig(ModelConfig):
                 problem = "has no effect on a conversation, which goes through the chat template as it is"
                 yield Problem(f"prompt.{key}", f"{problem}; leave it out")
         given = self.output_features[0].preprocessing
+        name = self.input_features[0].name
+        if given.reply and name in system_columns(self.prompt, [name]):
+            yield Problem("prompt.system", f"names the conversation {name!r}: the model would be shown the answer")
         where = "output_features[0].preprocessing"
         if given.reply and given.missing_value_strategy not in ("error", "drop_row"):
             found = f"must be error or drop_row for a reply, got {given.missing_value_strategy}"

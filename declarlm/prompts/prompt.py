@@ -92,6 +92,12 @@ def check_prompt(
     return _Compilation(prompt, inputs, outputs, (), columns).problems
 
 
+def system_columns(prompt: Prompt, inputs: Sequence[str]) -> list[str]:
+    """Return what ``prompt.system`` reads of a row."""
+    system = _Compilation(prompt, inputs, (), (), None).system
+    return [] if system is None else list(system.columns)
+
+
 def compile_prompt(
     prompt: Prompt,
     inputs: Sequence[str],
