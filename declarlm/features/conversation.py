@@ -10,6 +10,7 @@ from declarlm.core.fields import shown
 from declarlm.encoders.base import Encoder, encoders
 from declarlm.features.base import InputFeature, input_features
 from declarlm.features.lists import parts_of
+from declarlm.prompts.segments import is_missing
 from declarlm.prompts.turns import Conversation, Role, Turn
 
 if TYPE_CHECKING:
@@ -130,14 +131,15 @@ def _turn(turn: Any) -> Turn:
     if role is None:
         known = ", ".join(dict.fromkeys(ROLES.values()))
         raise _TurnError(f"has the {keys[0]} {shown(who)}; it must be one of {known}", turn)
-    if _holds(turn.get("tool_calls")):
-        remedy = "which are not learned yet; write the call as text into content, or leave the row out"
-        raise _TurnError(f"has tool_calls, {remedy}", turn)
+    for key in ("tool_calls", "function_call"):
+        if _holds(turn.get(key)):
+            remedy = "which is not learned yet; write the call as text into content, or leave the row out"
+            raise _TurnError(f"has {key}, {remedy}", turn)
     return Turn(role, _text(said, keys[1], turn), _is_learned(turn))
 
 
 def _holds(value: Any) -> bool:
-    return value is not None and (not hasattr(value, "__len__") or len(value) > 0)
+    return not is_missing(value) and (not hasattr(value, "__len__") or len(value) > 0)
 
 
 def _text(said: Any, key: str, turn: Any) -> str:
@@ -152,12 +154,17 @@ def _text(said: Any, key: str, turn: Any) -> str:
 
 def _is_learned(turn: Mapping[str, Any]) -> bool:
     """Return what a turn says of itself: ``weight`` 0 or 1, or ``train``."""
-    weight, train = turn.get("weight"), turn.get("train", turn.get("training"))
-    if weight is not None and weight == weight and weight not in (0, 1):
+    weight, train = (_flag(turn.get(key)) for key in ("weight", "train" if "train" in turn else "training"))
+    if weight not in (0, 1):
         raise _TurnError(f"has the weight {shown(weight)}; it must be 0 (not learned) or 1", turn)
-    if train is not None and train == train and train not in (0, 1):
+    if train not in (0, 1):
         raise _TurnError(f"has train: {shown(train)}; it must be true or false", turn)
-    return weight != 0 and (train is None or train != train or bool(train))
+    return bool(weight) and bool(train)
+
+
+def _flag(value: Any) -> Any:
+    """Return a plain value, 1 for a missing one."""
+    return 1 if is_missing(value) else value.tolist() if hasattr(value, "tolist") else value
 
 
 def replies(column: pd.Series) -> pd.Series:

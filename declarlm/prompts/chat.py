@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from declarlm.prompts.tokenization import Tokenization
 
 REMEDY = "set prompt.chat: false"
+UNSAID = "remove prompt.system"  # what helps where a template refuses the system message
 # Characters that a template might escape or trim; none of them means anything to a chat template.
 _AWKWARD = " <&>\"'\\/ {{ x }} \n\n ß é 漢 "
 # A template may strip line ends alone, and write its own in their place: never as many.
@@ -76,13 +77,14 @@ class Frame:
         return filled
 
 
-def chat_frame(tokenizer: Any, template: str, roles: Sequence[str]) -> Frame:
+def chat_frame(tokenizer: Any, template: str, roles: Sequence[str], unsaid: str = UNSAID) -> Frame:
     """Return the frame of a chat with messages of the given roles and then an answer.
 
     Args:
         tokenizer: A Hugging Face tokenizer, for the names of its special tokens.
         template: A chat template.
         roles: Who speaks, in order.
+        unsaid: How to do without a system message, for errors.
 
     Raises:
         ModelError: If the template cannot be run, or drops, repeats or alters a message.
@@ -92,22 +94,23 @@ def chat_frame(tokenizer: Any, template: str, roles: Sequence[str]) -> Frame:
     messages = [
         {"role": role, "content": f"{_LEFT_PAD}{core}{_RIGHT_PAD}"} for role, core in zip(speakers, cores, strict=True)
     ]
-    prompt = _render(tokenizer, template, messages[:-1], header=True)
-    whole = _render(tokenizer, template, messages, header=False)
+    remedy = f"{unsaid} or {REMEDY}" if "system" in roles else REMEDY
+    prompt = _render(tokenizer, template, messages[:-1], remedy, header=True)
+    whole = _render(tokenizer, template, messages, remedy, header=False)
     pieces: list[str | Slot] = []
     rest = prompt
     for place in sorted(range(len(roles)), key=lambda place: prompt.find(cores[place])):
-        before, slot, rest = _split(rest, place, speakers[place], cores[place])
+        before, slot, rest = _split(rest, place, speakers[place], cores[place], remedy)
         pieces += [before, slot]
-    before, answer, turn_end = _split(whole, len(roles), "assistant", cores[-1])
+    before, answer, turn_end = _split(whole, len(roles), "assistant", cores[-1], REMEDY)
     between = before.removeprefix(prompt) if before.startswith(prompt) else ""
     lead = between if not between.strip() else ""
     return Frame(tuple(piece for piece in [*pieces, rest] if piece), lead, answer, turn_end)
 
 
-def _split(rendered: str, place: int, role: str, core: str) -> tuple[str, Slot, str]:
+def _split(rendered: str, place: int, role: str, core: str, remedy: str) -> tuple[str, Slot, str]:
     """Return what is before and after a message, and what happens to the white space at the message's ends."""
-    _check_intact(rendered, role, core)
+    _check_intact(rendered, role, core, remedy if role == "system" else REMEDY)
     before, after = rendered.split(core)
     slot = Slot(place, not before.endswith(_LEFT_PAD), not after.startswith(_RIGHT_PAD))
     left = next((len(pad) for pad in _pads(_LEFT_PAD) if before.endswith(pad)), 0)
@@ -120,18 +123,17 @@ def _pads(whole: str) -> tuple[str, ...]:
     return (whole, *(whole[-size:] for size in range(len(_SPACE), 0, -1)))
 
 
-def _check_intact(rendered: str, role: str, core: str) -> None:
+def _check_intact(rendered: str, role: str, core: str, remedy: str) -> None:
     """Refuse a template after which a message is not exactly once what it was."""
     times = rendered.count(core)
     if times == 1:
         return
     traces = core[:8].lower() in rendered.lower() or core[-8:].lower() in rendered.lower()
     verb = "repeats" if times > 1 else "alters" if traces else "drops"
-    remedy = f"remove prompt.system or {REMEDY}" if role == "system" else REMEDY
     raise ModelError(f"the tokenizer's chat template {verb} the {role} message; {remedy}")
 
 
-def _render(tokenizer: Any, source: str, messages: list[dict[str, str]], *, header: bool) -> str:
+def _render(tokenizer: Any, source: str, messages: list[dict[str, str]], remedy: str, *, header: bool) -> str:
     from declarlm.prompts.sandbox import TEMPLATE_ERRORS
 
     values = {
@@ -148,8 +150,7 @@ def _render(tokenizer: Any, source: str, messages: list[dict[str, str]], *, head
             template = sandbox.from_string(source)
         return "".join(sandbox.run(template, values))
     except TEMPLATE_ERRORS as error:
-        hint = "remove prompt.system or " * (messages[:1] != [] and messages[0]["role"] == "system") + REMEDY
-        raise ModelError(f"the tokenizer's chat template cannot be used: {error}; {hint}") from None
+        raise ModelError(f"the tokenizer's chat template cannot be used: {error}; {remedy}") from None
 
 
 @cache

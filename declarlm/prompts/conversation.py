@@ -9,7 +9,7 @@ from typing import Any
 
 from declarlm.core import DataError, ModelError
 from declarlm.core.ragged import Ragged
-from declarlm.prompts.chat import Frame, Slot, chat_frame
+from declarlm.prompts.chat import UNSAID, Frame, Slot, chat_frame
 from declarlm.prompts.encoder import PromptEncoder
 from declarlm.prompts.fitting import Fitted
 from declarlm.prompts.prompt import Prompt
@@ -41,6 +41,8 @@ class ConversationEncoder(PromptEncoder):
         options: As of ``PromptEncoder``.
     """
 
+    _must_stay = "conversation at its shortest"
+
     def __init__(self, prompt: Prompt, *, replies: bool = True, **options: Any) -> None:
         self._frames: dict[tuple[str, ...], Frame] = {}
         self._replies = replies
@@ -61,16 +63,16 @@ class ConversationEncoder(PromptEncoder):
     def _make_frame(self) -> Frame:
         return self._frame_of(("user",), None)
 
-    def _frame_of(self, roles: tuple[str, ...], label: object) -> Frame:
-        """Return what the chat template puts around turns of the given roles."""
+    def _frame_of(self, roles: tuple[str, ...], label: object, unsaid: str = UNSAID) -> Frame:
+        """Return what the chat template puts around turns of the given roles; errors say ``unsaid``."""
         if roles not in self._frames:
             try:
-                self._frames[roles] = chat_frame(self._tokenizer, self._chat_template(), roles)
+                self._frames[roles] = chat_frame(self._tokenizer, self._chat_template(), roles, unsaid)
             except ModelError as error:
                 if label is None:
                     raise
-                message = f"its turns are {', '.join(roles) or 'none'}: {error}"
-                raise DataError(message, column=self._name, row=label) from None
+                message = f"its turns are {', '.join(roles)}" if roles else "it has no turn before what is answered"
+                raise DataError(f"{message}: {error}", column=self._name, row=label) from None
         return self._frames[roles]
 
     def _segments(self, cells: Mapping[str, Any], label: object) -> list[Segment]:
@@ -78,10 +80,12 @@ class ConversationEncoder(PromptEncoder):
         roles: list[str] = [turn.role for turn in turns]
         contents = [[Segment(turn.text, self._name)] for turn in turns]
         learned = [self._replies and turn.learned for turn in turns]
+        unsaid = "leave system messages out of the column"
         if self._system is not None and roles[:1] != ["system"]:
+            unsaid = UNSAID
             roles, contents = ["system", *roles], [self._system.render(cells, label), *contents]
             learned = [False, *learned]
-        pieces = self._frame_of(tuple(roles), label).pieces
+        pieces = self._frame_of(tuple(roles), label, unsaid).pieces
         segments: list[Segment] = []
         for piece, following in zip_longest(pieces, pieces[1:]):
             if isinstance(piece, str):
@@ -143,6 +147,9 @@ class ConversationEncoder(PromptEncoder):
     def _fitted(self, *args: Any) -> tuple[list[list[Segment]], EncodedRows]:
         prompts, rows = super()._fitted(*args)
         return prompts, _with_roles(rows, self.stop_id, learns=args[1] is not None)
+
+    def _answered(self) -> list[str]:
+        return [self._name] if self._replies else super()._answered()
 
     def _shrinks(self, overlong: str) -> str | None:
         return None if overlong == "error" else self._name

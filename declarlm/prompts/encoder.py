@@ -57,6 +57,8 @@ class PromptEncoder:
         ModelError: If the tokenizer or its chat template cannot be used.
     """
 
+    _must_stay = "template"
+
     def __init__(
         self,
         prompt: Prompt,
@@ -294,7 +296,8 @@ class PromptEncoder:
         prompts = [self._segments(row, label) for row, label in zip(cells, labels, strict=True)]
         fitting = Fitting(
             self.context_length,
-            self._outputs,
+            self._answered(),
+            self._must_stay,
             self._shrinks(overlong),
             self._tokenization,
             self._segments,
@@ -309,6 +312,10 @@ class PromptEncoder:
         if self._outputs:  # raw text needs no prompt
             refuse_empty(fitted.ids, fitted.dropped, labels)
         return fitted
+
+    def _answered(self) -> list[str]:
+        """Return where answers come from, for errors."""
+        return self._outputs
 
     def _shrinks(self, overlong: str) -> str | None:
         """Return the cell that loses parts where a prompt is too long."""

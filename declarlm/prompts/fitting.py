@@ -47,7 +47,8 @@ class Fitting:
 
     Attributes:
         limit: Most tokens of a prompt and its answer; ``None`` for no limit.
-        outputs: Names of the outputs, for errors.
+        outputs: Where answers come from, for errors.
+        must_stay: What is left of a prompt where all is cut that can be, for errors.
         shrinks: The cell that can lose parts, None if there is no such cell.
         tokenization: Says where tokens start.
         write: Returns the segments of a row, from its cells and its label.
@@ -56,6 +57,7 @@ class Fitting:
 
     limit: int | None
     outputs: Sequence[str]
+    must_stay: str
     shrinks: str | None
     tokenization: Tokenization
     write: Callable[[Mapping[str, Any], object], list[Segment]]
@@ -140,7 +142,7 @@ class Fitting:
                 elif overlong == "drop":
                     hopeless.append(index)
                 else:
-                    raise self._too_long(labels[index], len(ids[index]), rooms[index], "template")
+                    raise self._too_long(labels[index], len(ids[index]), rooms[index], self.must_stay)
             for index, row in zip(cut_rows, self.encode([prompts[index] for index in cut_rows]), strict=True):
                 ids[index] = row
             waiting = [index for index in cut_rows if len(ids[index]) > rooms[index]]

@@ -37,6 +37,9 @@ class Conversation(str):
         self.turns = tuple(turns)
         return self
 
+    def __getnewargs__(self) -> tuple[tuple[Turn, ...]]:  # type: ignore[override]
+        return (self.turns,)  # For copies, and for other processes.
+
     @property
     def reply(self) -> str | None:
         """What the assistant says last and is to be learned, None if another side has the last word."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from small_bases import save_tiny_llama
@@ -42,6 +43,7 @@ def read(cell: Any) -> Any:
         [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in TURNS],
         [{**turn, "tool_calls": None, "name": "x", "weight": 1} for turn in TURNS],
         [{**turn, "weight": None, "train": None, "tool_calls": []} for turn in TURNS],
+        [{**turn, "weight": pd.NA, "train": pd.NA, "tool_calls": float("nan")} for turn in TURNS],
     ],
 )
 def test_spellings_of_the_same_conversation(cell: Any) -> None:
@@ -89,6 +91,14 @@ def test_a_turn_says_whether_it_is_learned(change: dict[str, Any], learned: bool
         (
             [TURNS[0], {"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}],
             "turn 2 of 2 has tool_calls, which",
+        ),
+        (
+            [TURNS[0], {"role": "assistant", "content": "", "function_call": {"name": "book"}}],
+            "turn 2 of 2 has function_call, which is not learned yet; write the call as text into content, or",
+        ),
+        (
+            [{**TURNS[0], "weight": np.array([0, 1])}],
+            "turn 1 of 1 has the weight [0, 1]; it must be 0 (not learned) or 1",
         ),
         ([TURNS[0], {**TURNS[1], "weight": 0.5}], "turn 2 of 2 has the weight 0.5; it must be 0 (not learned) or 1"),
         ([TURNS[0], {**TURNS[1], "train": "no"}], "turn 2 of 2 has train: 'no'; it must be true or false"),
@@ -142,6 +152,7 @@ def test_an_answer_may_have_a_column_of_its_own() -> None:
             "output_features[0].preprocessing.reply",
             "is for a conversation that is the only input",
         ),
+        ({"prompt": {"system": "Sum up {messages}."}}, "prompt.system", "the model would be shown the answer"),
         ({"output_features": []}, "output_features", "what a conversation says last is [{name: reply, type: text}]"),
         (
             {"output_features": [{"name": "reply", "type": "text", "preprocessing": {"alternatives": True}}]},
@@ -201,6 +212,7 @@ def test_a_model_learns_earlier_turns_too_and_is_the_same_after_loading(base: st
     again = DeclarLM.load(tmp_path / "run")
     pd.testing.assert_frame_equal(again.predict(asked), found)
     assert again.evaluate(rows).metrics["reply"]["exact_match"] == 1.0
+    assert set(again.compare(rows).samples.reply) <= {"good food", "bad food"}
 
 
 def test_the_same_conversations_from_csv_jsonl_and_parquet(base: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Conversations as tokens, against what transformers renders of them."""
 
+import copy
 import json
 from bisect import bisect_right
 from itertools import islice, pairwise, product
@@ -255,8 +256,34 @@ def test_roles_that_a_chat_template_refuses_are_told_with_their_row(shared: Path
         "column 'messages', row b: its turns are user, user, assistant, user: the tokenizer's chat template cannot "
         "be used: roles must alternate; set prompt.chat: false"
     )
-    with pytest.raises(DataError, match="chat template drops the system message"):
-        encode(make_encoder(chat_tokenizer(shared, "stories260K", LLAMA2)), [Turn("system", "Be kind."), *HI])
+
+
+def test_a_system_message_that_a_chat_template_refuses_is_told_with_where_it_comes_from(shared: Path) -> None:
+    tokenizer = chat_tokenizer(shared, "stories260K", LLAMA2)
+    found = "chat template drops the system message; "
+    with pytest.raises(DataError, match=found + "leave system messages out of the column or set prompt.chat: false"):
+        encode(make_encoder(tokenizer), [Turn("system", "Be kind."), *HI])
+    with pytest.raises(DataError, match=found + "remove prompt.system or set prompt.chat: false"):
+        encode(make_encoder(tokenizer, {"system": "Be kind."}), HI)
+
+
+def test_an_answer_without_a_turn_before_it_is_told_where_a_template_needs_one(shared: Path) -> None:
+    template = "{{ messages[0]['role'] }}" + CHATML
+    with pytest.raises(DataError, match="column 'messages', row 0: it has no turn before what is answered: the token"):
+        encode(make_encoder(chat_tokenizer(shared, "stories260K", template)), HI[1:2])
+    (row,) = encode(make_encoder(chat_tokenizer(shared, "stories260K", CHATML)), HI[1:2])
+    assert row.roles.count(STOP) == 1
+
+
+def test_what_cannot_be_cut_is_told_as_such(shared: Path) -> None:
+    encoder = make_encoder(chat_tokenizer(shared, "stories260K", CHATML), context_length=40)
+    told = [HI[0], Turn("assistant", "So it was. " * 20), HI[3]]
+    with pytest.raises(
+        DataError, match=r"row r: the conversation at its shortest has .* or set preprocessing.overlong: d"
+    ):
+        encode(encoder, told, row_labels=["r"])
+    with pytest.raises(DataError, match=r"column 'messages', row r: the answer has .* tokens, and 40 fit"):
+        encode(encoder, told[:2], row_labels=["r"])
 
 
 def test_white_space_that_a_template_strips_is_stripped_from_the_last_turn_too(shared: Path) -> None:
@@ -266,6 +293,12 @@ def test_white_space_that_a_template_strips_is_stripped_from_the_last_turn_too(s
     encoder = make_encoder(chat_tokenizer(shared, "stories260K", CHATML))
     (row,), (bare,) = encode(encoder, padded), encode(encoder, HI)
     assert len(row.ids) > len(bare.ids)
+
+
+def test_copies_of_a_conversation_have_its_turns() -> None:
+    conversation = Conversation(HI)
+    other = copy.deepcopy(conversation)
+    assert (other, other.turns) == (conversation, tuple(HI))
 
 
 @pytest.mark.parametrize(
