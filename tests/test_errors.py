@@ -69,7 +69,7 @@ MISTAKES = {
     ),
     "yes for true": (
         LLM.replace("epochs: 3", "should_shuffle: yes"),
-        "7: trainer.should_shuffle: must be true or false, got 'yes'",
+        "7: trainer.should_shuffle: must be true or false, got 'yes'; write true",
     ),
     "an unknown encoder": (
         ECD.replace("type: text", "type: text, encoder: brt"),
@@ -219,7 +219,7 @@ MISTAKES = {
     ),
     "an unknown kind of model": (
         "model_type: LLM\n" + LLM,
-        "1: model_type: cannot be 'LLM', choose from: ecd, llm",
+        "1: model_type: cannot be 'LLM' (did you mean 'llm'?), choose from: ecd, llm",
     ),
     "no base model": (
         "model_type: llm\n" + LLM.replace("base_model: starter\n", ""),

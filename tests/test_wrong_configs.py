@@ -205,3 +205,55 @@ def test_an_adapter_that_weights_cannot_hold_is_not_merged(monkeypatch):
         with pytest.raises(ConfigError) as error:
             load_config(config)
         assert str(error.value) == f"config: {place}.postprocessor.merge_adapter_into_base_model: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"adapter": "LoRA"}, "adapter: no adapter is named 'LoRA' (did you mean 'lora'?), "),
+        ({"adapter": "None"}, "adapter: must be null where there is to be none, got 'None'"),
+        (
+            {"adapter": {"type": "lora", "alpha": "none"}},
+            "adapter.alpha: must be a number greater than 0, got 'none'; w",
+        ),
+        (
+            {"adapter": {"type": "lora", "use_rslora": "yes"}},
+            "adapter.use_rslora: must be true or false, got 'yes'; wri",
+        ),
+        ({"quantization": 4}, "quantization: must be a mapping of parameter names to values, got 4; write {bits: 4}"),
+        (
+            {"prompt": "{text}"},
+            "prompt: must be a mapping of parameter names to values, got '{text}'; its parameters: ",
+        ),
+        ({"learning_rate": 1}, "learning_rate: no parameter is named 'learning_rate' (did you mean 'trainer.learning_"),
+        (
+            {"trainer": {"batch_size": "8"}},
+            "trainer.batch_size: must be an integer at least 1 or 'auto', got '8'; remo",
+        ),
+        (
+            {"trainer": {"optimizer": "AdamW"}},
+            "trainer.optimizer: no optimizer is named 'AdamW' (did you mean 'adamw'?",
+        ),
+        ({"dtype": "float32"}, "dtype: cannot be 'float32' (did you mean 'fp32'?), choose from: "),
+    ],
+)
+def test_what_is_nearly_right_is_answered_with_what_to_write(change, message):
+    base = SIMPLE | {"base_model": "starter"}
+    with pytest.raises(ConfigError) as error:
+        load_config(base | change)
+    (problem,) = error.value.problems
+    assert str(problem).startswith(message)
+
+
+def test_a_parameter_of_a_section_inside_is_found_there():
+    config = SIMPLE | {"output_features": [{"name": "b", "type": "set", "separator": ","}]}
+    assert wrong(config) == [
+        "output_features[0].separator: no parameter is named 'separator' (did you mean 'preprocessing.separator'?)"
+    ]
+
+
+def test_the_beginning_of_a_name_is_enough_to_find_it():
+    metrics = [{"name": "b", "type": "category", "metrics": ["acc"]}]
+    assert wrong(SIMPLE | {"output_features": metrics}) == [
+        "output_features[0].metrics[0]: no category metric is named 'acc' (did you mean 'accuracy'?)"
+    ]

@@ -142,11 +142,20 @@ _ELSEWHERE = {
     "model_name_or_path": "base_model",
     "peft": "adapter",
     "random_seed": "seed",
+    "float16": "fp16",
+    "float32": "fp32",
+    "instruction": "task",
+    "sft": "finetune",
 }
 
 
-def choose_from(name: object, options: Iterable[str]) -> str:
+def choose_from(name: object, options: Iterable[str], meant: str | None = None) -> str:
     """Return the end of a message about a name that is not among ``options``.
+
+    Args:
+        name: The name.
+        options: What it can be.
+        meant: What was meant, if that is known; ``None`` looks for the nearest of the options.
 
     >>> choose_from("relo", ["gelu", "relu"])
     "'relo' (did you mean 'relu'?), choose from: gelu, relu"
@@ -154,10 +163,25 @@ def choose_from(name: object, options: Iterable[str]) -> str:
     options = sorted(options)
     if not options:
         return f"{name!r}, there are none to choose from"
-    meant = _ELSEWHERE.get(str(name))
-    close = [meant] if meant in options else get_close_matches(str(name), options, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    meant = meant or _nearest(str(name), options)
+    hint = f" (did you mean {meant!r}?)" if meant else ""
     return f"{name!r}{hint}, choose from: {', '.join(options)}"
+
+
+def _nearest(name: str, options: list[str]) -> str | None:
+    """Return the option that a name is most like: other case, other spelling, or its beginning alone."""
+    meant = _ELSEWHERE.get(name)
+    if meant in options:
+        return meant
+    small = {option.lower(): option for option in options}
+    if name.lower() in small:
+        return small[name.lower()]
+    if close := get_close_matches(name, options, n=1):
+        return close[0]
+    if close := get_close_matches(name.lower(), small, n=1):
+        return small[close[0]]
+    begun = [option for option in options if len(name) > 2 and option.lower().startswith(name.lower())]
+    return min(begun, key=len, default=None)
 
 
 def flatten(messages: Mapping[Any, Any] | list[str], path: str = "") -> list[Problem]:

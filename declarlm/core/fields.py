@@ -36,6 +36,9 @@ _WORDS = {
 }
 
 
+_SAID = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+
 class UnreadableError(TypeError):
     """A rule looked at a value that could not be read."""
 
@@ -83,7 +86,18 @@ class Strict(fields.Field[Any]):
 
     def refuse(self, value: Any) -> ValidationError:
         """Return the error of a value of the wrong kind."""
-        return ValidationError(f"must be {self.expected}, got {shown(value)}")
+        return ValidationError(f"must be {self.expected}, got {shown(value)}{self._remedy(value)}")
+
+    def _remedy(self, value: Any) -> str:
+        """Return what to write in place of a text that is nearly right."""
+        if not isinstance(value, str):
+            return ""
+        if self.allow_none and value.lower() == "none":
+            return "; write null for none"
+        if value.lower() in _SAID and "true or false" in self.expected:
+            return f"; write {_SAID[value.lower()]}"
+        number = re.search(r"\b(an integer|a number)\b", self.expected) and re.fullmatch(r"-?\d+(\.\d*)?", value)
+        return "; remove the quotes" if number else ""
 
     def read(self, value: Any) -> Any:
         """Return the checked value; a subclass says how."""
@@ -139,10 +153,6 @@ class Plain(Strict):
         singular, self.several = _WORDS[kind]
         self.expected = singular + bounds
 
-    def refuse(self, value: Any) -> ValidationError:
-        quoted = self.kind in (int, float) and isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d*)?", value)
-        return ValidationError(f"{super().refuse(value).messages[0]}{'; remove the quotes' * bool(quoted)}")
-
     def read(self, value: Any) -> Any:
         if not isinstance(value, self._KINDS[self.kind]) or (isinstance(value, bool) and self.kind is not bool):
             raise self.refuse(value)
@@ -180,7 +190,8 @@ class OneOf(Strict):
         options = [str(option) for option in self.options]
         if isinstance(value, str) and value not in options:
             raise ValidationError(f"cannot be {choose_from(value, options)}")
-        raise ValidationError(f"cannot be {shown(value)}, choose from: {', '.join(options)}")
+        quoted = "; remove the quotes" if isinstance(value, str) else ""
+        raise ValidationError(f"cannot be {shown(value)}, choose from: {', '.join(options)}{quoted}")
 
 
 class Items(Strict):
@@ -270,7 +281,9 @@ class Choice(Strict):
             plugin = self.registry[name]
         except DeclarlmError as error:
             place = SCHEMA if isinstance(value, str) else key
-            raise ValidationError({place: [str(error)]}, valid_data=self._known(parameters)) from None  # type: ignore[arg-type]
+            null = self.allow_none and isinstance(name, str) and name.lower() == "none"
+            message = f"must be null where there is to be none, got {name!r}" if null else str(error)
+            raise ValidationError({place: [message]}, valid_data=self._known(parameters)) from None  # type: ignore[arg-type]
         return plugin.Config.schema().load(parameters)
 
     def _known(self, parameters: Mapping[str, Any]) -> _Unreadable:

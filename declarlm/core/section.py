@@ -185,14 +185,16 @@ class SectionSchema(Schema):
             ValidationError: With every message, and the section as far as it could be read in ``valid_data``.
         """
         if not isinstance(data, Mapping):
-            raise ValidationError(f"must be a mapping of parameter names to values, got {shown(data)}")
+            raise ValidationError(
+                f"must be a mapping of parameter names to values, got {shown(data)}; {self._written(data)}"
+            )
         messages: dict[Any, Any] = {}
         try:
             values = super().load(data)
         except ValidationError as error:
             values, messages = error.valid_data, error.messages_dict
         messages |= {
-            str(key): [f"no parameter is named {choose_from(key, self.fields)}"]
+            str(key): [f"no parameter is named {choose_from(key, self.fields, self._inside(key))}"]
             for key in data
             if key not in self.fields
         }
@@ -203,6 +205,29 @@ class SectionSchema(Schema):
         if messages:
             raise ValidationError(messages, valid_data=section)  # type: ignore[arg-type]
         return section
+
+    def _written(self, value: Any) -> str:
+        """Return how to write a section of which only one value is there."""
+        takers = [name for name, field in self.fields.items() if isinstance(field, OneOf) and _takes(field, value)]
+        if len(takers) == 1:
+            return f"write {{{takers[0]}: {value}}}"
+        return f"its parameters: {', '.join(sorted(self.fields))}"
+
+    def _inside(self, key: Any) -> str | None:
+        """Return the path of a parameter that stands in a section of this one, if that is what ``key`` names."""
+        for name, field in self.fields.items():
+            section = {Sub: "section", Choice: "base"}.get(type(field))
+            if section and key in getattr(field, section).schema().fields:
+                return f"{name}.{key}"
+        return None
+
+
+def _takes(field: Strict, value: Any) -> bool:
+    try:
+        field.deserialize(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _broken_rules(section: Section, reported: list[str]) -> dict[str, list[str]]:

@@ -134,16 +134,17 @@ def test_number_is_what_it_says_it_is(data, message):
     ("data", "message"),
     [
         ({"bits": 4.0}, "bits: cannot be 4.0, choose from: 4, 8"),
-        ({"bits": "4"}, "bits: cannot be '4', choose from: 4, 8"),
+        ({"bits": "4"}, "bits: cannot be '4', choose from: 4, 8; remove the quotes"),
         ({"bits": 3}, "bits: cannot be 3, choose from: 4, 8"),
         ({"bits": True}, "bits: cannot be True, choose from: 4, 8"),
         ({"double": 1}, "double: must be true or false, got 1"),
         ({"double": 0.0}, "double: must be true or false, got 0.0"),
-        ({"double": "yes"}, "double: must be true or false, got 'yes'"),
+        ({"double": "yes"}, "double: must be true or false, got 'yes'; write true"),
         ({"bit": 4}, "bit: no parameter is named 'bit' (did you mean 'bits'?), choose from: bits, double"),
         ({7: 4}, "7: no parameter is named 7, choose from: bits, double"),
-        (3, "must be a mapping of parameter names to values, got 3"),
-        (None, "must be a mapping of parameter names to values, got None"),
+        (3, "must be a mapping of parameter names to values, got 3; its parameters: bits, double"),
+        (8, "must be a mapping of parameter names to values, got 8; write {bits: 8}"),
+        (None, "must be a mapping of parameter names to values, got None; its parameters: bits, double"),
     ],
 )
 def test_choice_and_switch_are_what_they_say_they_are(data, message):
@@ -162,7 +163,10 @@ def test_choice_and_switch_are_what_they_say_they_are(data, message):
         ({"class_weights": {1: 2}}, "class_weights: must be a mapping, got {1: 2}"),
         ({"class_weights": [1]}, "class_weights: must be a mapping, got [1]"),
         ({"trainers": {"slow": {"epochs": 0}}}, "trainers.slow.epochs: must be at least 1, got 0"),
-        ({"quantization": "4bit"}, "quantization: must be a mapping of parameter names to values, got '4bit'"),
+        (
+            {"quantization": "4bit"},
+            "quantization: must be a mapping of parameter names to values, got '4bit'; its parameters: bits, double",
+        ),
         ({"trainer": None}, "trainer: must not be null"),
         ({"options": {"a": [{1}]}}, "options.a: must be plain data, got [{1}]"),
         (
