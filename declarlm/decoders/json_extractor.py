@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Literal
 
 from declarlm.core import param
 from declarlm.decoders.base import Extractor, decoders
@@ -14,11 +14,20 @@ _OPENING = re.compile(r"[{\[]")
 
 @decoders.register("json_extractor")
 class JsonExtractor(Extractor):
-    """Read the first JSON object or array of the answer, or only an answer that is one as a whole."""
+    """Read the first JSON object or array of the answer, or only an answer that is one as a whole.
+
+    Where it is constrained, no token is written that cannot lead to JSON that keeps the schema. What can still break it
+    is an answer that its greatest length cuts.
+    """
 
     accepts = frozenset({"json"})
 
     class Config(Extractor.Config):
+        constrained: bool | Literal["auto"] = param(
+            "Let only tokens be written that keep json_schema, or are JSON if there is none; auto does so wherever "
+            "all of the schema can be followed token by token, in the tokens of the base.",
+            default="auto",
+        )
         whole: bool = param("Take nothing from an answer that holds anything beside its JSON.", default=False)
 
     def read(self, text: str) -> Any:

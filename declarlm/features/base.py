@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from declarlm.core.ragged import Ragged
+    from declarlm.decoders.constraints import Constraint
     from declarlm.metrics import Prediction
 
 input_features: Registry[InputFeature] = Registry("input feature", package="declarlm.features")
@@ -317,6 +318,14 @@ class OutputFeature(Feature):
         counts = getattr(self.state, "counts", [])
         made: Loss = config.build(labels=self.labels, counts=counts, column=self.config.source)
         return made
+
+    def constraint(self, tokenizer: Any, stop_ids: Collection[int]) -> Constraint | None:
+        """Return which tokens a language model may write the answer in, None if any.
+
+        Raises:
+            ModelError: If the tokens cannot write such an answer.
+        """
+        return None
 
     def targets(self, column: pd.Series) -> np.ndarray[Any, Any] | Ragged:
         """Return what a loss compares scores with; a label unseen in training is -1 and weighs nothing."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from declarlm.core import ConfigError, DataError, Problem, Section, param
+from declarlm.core import ConfigError, DataError, ModelError, Problem, Section, param
 from declarlm.core.fields import shown
 from declarlm.decoders.base import Decoder, decoders
+from declarlm.decoders.constraints import Constraint
+from declarlm.decoders.json_constraint import ANY_JSON, json_constraint, unsupported
 from declarlm.features.base import OutputFeature, Raw, output_features
 from declarlm.features.literals import python_literal
 from declarlm.losses.base import Loss, losses
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from declarlm.metrics import Prediction
 
 _KEY = "json_schema"
+_MAX_REFERENCES = 20  # from one to the next
 
 
 class JsonOutputPreprocessing(Section):
@@ -37,10 +40,10 @@ class JsonOutputPreprocessing(Section):
 class JsonOutput(OutputFeature):
     """A JSON object or array that a language model writes, such as the fields of a text.
 
-    A cell is a mapping, a list, or JSON text; it is learned in one spelling, its keys in the order of the cell.
-    Answers are written freely and checked afterwards. Prediction columns: ``<name>_predictions``, the parsed value
-    or nothing where the answer holds none; ``<name>_valid``, whether there is one that keeps the schema; and
-    ``<name>_response``, the answer before it was read.
+    A cell is a mapping, a list, or JSON text; it is learned in one spelling, its keys in the order of the schema, then
+    of the cell. Answers are held to the schema while they are written, where the decoder can, and are checked
+    afterwards. Prediction columns: ``<name>_predictions``, the parsed value or nothing where the answer holds none;
+    ``<name>_valid``, whether there is one that keeps the schema; and ``<name>_response``, the answer as it was written.
     Source: https://json-schema.org/draft/2020-12/json-schema-validation, or the draft that ``$schema`` names.
     """
 
@@ -67,6 +70,7 @@ class JsonOutput(OutputFeature):
             yield from super().check()
             if isinstance(self.json_schema, Mapping):
                 yield from schema_problems(self.json_schema)
+                yield from _constraint_problems(self.decoder, self.json_schema)
 
     class State(OutputFeature.State):
         fill: str | None = param("What stands for a missing cell: nothing does.", default=None)
@@ -89,7 +93,11 @@ class JsonOutput(OutputFeature):
 
     def without_rows(self) -> Self:
         schema = self.config.json_schema
-        self.state = self.State(json_schema=_schema_of(schema, self.name) if isinstance(schema, str) else schema)
+        if isinstance(schema, str):
+            schema = _schema_of(schema, self.name)
+            if problems := list(_constraint_problems(self.config.decoder, schema, f"output_features.{self.name}.")):
+                raise ConfigError("config", problems)
+        self.state = self.State(json_schema=schema)
         return self
 
     def read(self, column: pd.Series) -> pd.Series:
@@ -102,7 +110,21 @@ class JsonOutput(OutputFeature):
     def answers(self, column: pd.Series) -> list[str]:
         values = self.read(column)
         self.check_missing(values)
-        return [written(value) for value in values]
+        schema = self.state.json_schema or {}
+        return [written(_in_order(value, schema, schema)) for value in values]
+
+    def constraint(self, tokenizer: Any, stop_ids: Collection[int]) -> Constraint | None:
+        decoder: Any = self.make_decoder("llm")
+        schema = self.state.json_schema or ANY_JSON
+        wanted = decoder.config.constrained
+        if wanted is False or (wanted == "auto" and unsupported(schema) is not None):
+            return None
+        try:
+            return json_constraint(tokenizer, schema, stop_ids)
+        except ModelError:
+            if wanted == "auto":
+                return None
+            raise
 
     def truth(self, column: pd.Series) -> list[str]:
         return self.answers(column)
@@ -151,6 +173,34 @@ class JsonOutput(OutputFeature):
 def written(value: Any) -> str:
     """Return a value in the one spelling that is learned."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def _in_order(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
+    """Return a value whose keys stand in the order of the properties of its schema; all others follow."""
+    schema = schema if isinstance(schema, Mapping) else {}
+    for _ in range(_MAX_REFERENCES):
+        if "$ref" not in schema:
+            break
+        schema = _referenced(root, str(schema["$ref"]))
+    if isinstance(value, Mapping):
+        known = schema.get("properties", {})
+        keys = [*(key for key in known if key in value), *(key for key in value if key not in known)]
+        return {key: _in_order(value[key], known.get(key), root) for key in keys}
+    return [_in_order(part, schema.get("items"), root) for part in value] if isinstance(value, list) else value
+
+
+def _referenced(root: Mapping[str, Any], reference: str) -> Mapping[str, Any]:
+    """Return the part of a schema that a reference such as ``#/$defs/size`` names, nothing if it has none."""
+    found: Any = root
+    for key in reference.removeprefix("#").split("/")[1:]:
+        found = found.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _constraint_problems(decoder: Any, schema: Mapping[str, Any], where: str = "") -> Iterator[Problem]:
+    """Yield why an answer cannot be held to a schema, although the config says that it must be."""
+    if getattr(decoder, "constrained", None) is True and (reason := unsupported(schema)) is not None:
+        yield Problem(f"{where}decoder.constrained", f"{_KEY} cannot be followed token by token ({reason}); write auto")
 
 
 def schema_problems(schema: Any, path: str = _KEY) -> Iterator[Problem]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from declarlm.core import DataError, Section, param
 from declarlm.decoders.base import Decoder, decoders
+from declarlm.decoders.constraints import Constraint, number_constraint
 from declarlm.encoders.base import Encoder, encoders
 from declarlm.features.base import (
     AS_IT_IS,
@@ -223,6 +225,9 @@ class NumberOutput(_Number, OutputFeature):
         """Return the numbers as decimals, digit by digit as the table writes them; no other form can be generated."""
         texts, numbers = as_texts(self.fill(as_texts(column))), self.fill(self.read(column))
         return [decimal_text(text, number) for text, number in zip(texts, numbers, strict=True)]
+
+    def constraint(self, tokenizer: Any, stop_ids: Collection[int]) -> Constraint:
+        return number_constraint(tokenizer, stop_ids)
 
     def raw(self, scores: np.ndarray[Any, Any]) -> Raw:
         import numpy as np

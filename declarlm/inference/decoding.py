@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from declarlm.core.ragged import Ragged
-    from declarlm.inference.constraints import Constraint
+    from declarlm.decoders.constraints import Constraint
     from declarlm.inference.generation import Generation
     from declarlm.layers.causal_model import CausalModel
 

@@ -12,7 +12,7 @@ from declarlm.core.ragged import Ragged
 if TYPE_CHECKING:
     import numpy as np
 
-    from declarlm.inference.constraints import Constraint
+    from declarlm.decoders.constraints import Constraint
     from declarlm.layers.causal_model import CausalModel
 
 _SAMPLING = ("temperature", "top_k", "top_p")

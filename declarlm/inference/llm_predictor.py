@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from declarlm.core.ragged import Ragged
 from declarlm.features.base import OutputFeature, Raw
-from declarlm.inference.constraints import number_constraint
 from declarlm.inference.generation import Generation, generate
 from declarlm.inference.label_scores import score_labels
 
@@ -91,7 +90,6 @@ def _write(
     model: Llm, place: int, output: OutputFeature, contexts: Ragged, generation: Generation
 ) -> tuple[Raw, list[list[int]]]:
     """Return the generated answers, and their tokens without the one that ended them."""
-    is_number = output.config.type == "number"
     following = _following(model, place)
     stop_ids = {*model.encoder.stop_ids, *([following] if following is not None else [])}
     written = generate(
@@ -102,7 +100,7 @@ def _write(
         pad_id=model.backbone.pad_id,
         max_new_tokens=model.max_new_tokens(output, generation.max_new_tokens),
         context_length=model.context_for(place),
-        constraint=number_constraint(model.backbone.tokenizer, stop_ids) if is_number else None,
+        constraint=output.constraint(model.backbone.tokenizer, stop_ids),
     )
     kept = [_until(ids, stop_ids) for ids in written]
     return Raw(texts=[model.encoder.decode(ids, output.name) for ids in kept]), kept

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from declarlm.inference.constraints import Constraint
+    from declarlm.decoders.constraints import Constraint
     from declarlm.inference.generation import Generation
 
 
@@ -29,7 +29,8 @@ class Picker:
         self._constraint = constraint
         self._prompts = prompts
         self._limits = limits
-        self._states: dict[int, Any] = dict.fromkeys(prompts, constraint.start() if constraint else None)
+        # A state may change in place: each row has its own.
+        self._states = {row: constraint.start() for row in prompts} if constraint else {}
         self._seen: Tensor | None = None
         self._luck = {row: _uniform(settings.seed, row, limits[row]) for row in prompts} if settings.samples else {}
 

@@ -26,6 +26,8 @@ def output(**config):
 
 def test_cells_are_objects_or_their_text_and_learned_in_one_spelling():
     expected = ['{"name": "a", "size": 1}', '{"size": 2, "name": "é"}', '{"name": "b"}']
+    assert output().fit(CELLS).answers(CELLS) == expected
+    expected[1] = '{"name": "é", "size": 2}'  # in the order of the schema
     assert output(json_schema=SCHEMA).fit(CELLS).answers(CELLS) == expected
     arrays = pd.Series([np.array([1, 2]), ({"a": np.array(["b"])},)], name="x")
     assert output().fit(arrays).answers(arrays) == ["[1, 2]", '[{"a": ["b"]}]']
@@ -59,6 +61,30 @@ def test_a_wrong_schema_is_an_error_of_the_config(schema, path, message):
         output(json_schema=schema)
     assert caught.value.problems[0].path == path
     assert message in caught.value.problems[0].message
+
+
+def test_keys_stand_in_the_order_of_the_schema_at_any_depth():
+    inner = {"properties": {"b": {}, "a": {"$ref": "#"}}}
+    schema = {"properties": {"rows": {"items": {"$ref": "#/$defs/x~1y"}}, "z": True}, "$defs": {"x/y": inner}}
+    cell = {"other": 1, "z": {"b": 1, "a": 2}, "rows": [{"a": {"z": 1, "rows": []}, "c": 3, "b": 4}]}
+    (answer,) = output(json_schema=schema).without_rows().answers(pd.Series([cell], name="x"))
+    in_order = {"rows": [{"b": 4, "a": {"rows": [], "z": 1}, "c": 3}], "z": {"b": 1, "a": 2}, "other": 1}
+    assert answer == json.dumps(in_order)
+    loop = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}
+    assert output(json_schema=loop).without_rows().answers(pd.Series([{"b": 1}], name="x")) == ['{"b": 1}']
+
+
+def test_a_schema_that_must_be_kept_but_cannot_be_is_an_error(tmp_path):
+    schema = {"type": "object", "not": {"required": ["a"]}}
+    decoder = {"type": "json_extractor", "constrained": True}
+    message = r'decoder.constrained: json_schema cannot be followed token by token \(.*\["not"\]\); write auto'
+    with pytest.raises(ConfigError, match=message):
+        output(json_schema=schema, decoder=decoder)
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps(schema))
+    with pytest.raises(ConfigError, match=rf"output_features\.x\.{message}"):
+        output(json_schema=str(path), decoder=decoder).without_rows()
+    assert output(json_schema=SCHEMA, decoder=decoder).without_rows()
 
 
 def test_a_schema_in_a_file_is_kept_with_the_model(tmp_path):

@@ -15,8 +15,8 @@ from hypothesis.strategies import sampled_from
 from small_models import small
 
 from declarlm.core import ModelError
+from declarlm.decoders.constraints import NumberConstraint, number_constraint
 from declarlm.features.base import output_features
-from declarlm.inference.constraints import NumberConstraint, number_constraint
 from declarlm.inference.generation import Generation, generate
 from declarlm.models.causal import build_causal
 from declarlm.prompts import Prompt, PromptEncoder

@@ -26,7 +26,7 @@ _STEPS: Mapping[int | None, Mapping[str, int]] = {
 
 
 class Constraint(Protocol):
-    """A language of answers, as states between which tokens lead."""
+    """A language of answers, as states between which tokens lead. ``follow`` may change the state that it is given."""
 
     def start(self) -> Any:
         """Return the state before the first token."""
