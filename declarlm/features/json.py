@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from declarlm.core import ConfigError, DataError, ModelError, Problem, Section, param
@@ -13,6 +12,7 @@ from declarlm.decoders.base import Decoder, decoders
 from declarlm.decoders.constraints import Constraint
 from declarlm.decoders.json_constraint import ANY_JSON, json_constraint, unsupported
 from declarlm.features.base import OutputFeature, Raw, output_features
+from declarlm.features.json_schema import in_order, read_schema, schema_problems
 from declarlm.features.literals import python_literal
 from declarlm.losses.base import Loss, losses
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from declarlm.metrics import Prediction
 
 _KEY = "json_schema"
-_MAX_REFERENCES = 20  # from one to the next
 
 
 class JsonOutputPreprocessing(Section):
@@ -69,7 +68,7 @@ class JsonOutput(OutputFeature):
         def check(self) -> Iterable[Problem]:
             yield from super().check()
             if isinstance(self.json_schema, Mapping):
-                yield from schema_problems(self.json_schema)
+                yield from schema_problems(self.json_schema, _KEY)
                 yield from _constraint_problems(self.decoder, self.json_schema)
 
     class State(OutputFeature.State):
@@ -94,8 +93,9 @@ class JsonOutput(OutputFeature):
     def without_rows(self) -> Self:
         schema = self.config.json_schema
         if isinstance(schema, str):
-            schema = _schema_of(schema, self.name)
-            if problems := list(_constraint_problems(self.config.decoder, schema, f"output_features.{self.name}.")):
+            where = f"output_features.{self.name}."
+            schema = read_schema(schema, f"{where}{_KEY}")
+            if problems := list(_constraint_problems(self.config.decoder, schema, where)):
                 raise ConfigError("config", problems)
         self.state = self.State(json_schema=schema)
         return self
@@ -111,7 +111,7 @@ class JsonOutput(OutputFeature):
         values = self.read(column)
         self.check_missing(values)
         schema = self.state.json_schema or {}
-        return [written(_in_order(value, schema, schema)) for value in values]
+        return [written(in_order(value, schema)) for value in values]
 
     def constraint(self, tokenizer: Any, stop_ids: Collection[int]) -> Constraint | None:
         decoder: Any = self.make_decoder("llm")
@@ -175,80 +175,10 @@ def written(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _in_order(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
-    """Return a value whose keys stand in the order of the properties of its schema; all others follow."""
-    schema = schema if isinstance(schema, Mapping) else {}
-    for _ in range(_MAX_REFERENCES):
-        if "$ref" not in schema:
-            break
-        schema = _referenced(root, str(schema["$ref"]))
-    if isinstance(value, Mapping):
-        known = schema.get("properties", {})
-        keys = [*(key for key in known if key in value), *(key for key in value if key not in known)]
-        return {key: _in_order(value[key], known.get(key), root) for key in keys}
-    return [_in_order(part, schema.get("items"), root) for part in value] if isinstance(value, list) else value
-
-
-def _referenced(root: Mapping[str, Any], reference: str) -> Mapping[str, Any]:
-    """Return the part of a schema that a reference such as ``#/$defs/size`` names, nothing if it has none."""
-    found: Any = root
-    for key in reference.removeprefix("#").split("/")[1:]:
-        found = found.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
 def _constraint_problems(decoder: Any, schema: Mapping[str, Any], where: str = "") -> Iterator[Problem]:
     """Yield why an answer cannot be held to a schema, although the config says that it must be."""
     if getattr(decoder, "constrained", None) is True and (reason := unsupported(schema)) is not None:
         yield Problem(f"{where}decoder.constrained", f"{_KEY} cannot be followed token by token ({reason}); write auto")
-
-
-def schema_problems(schema: Any, path: str = _KEY) -> Iterator[Problem]:
-    """Yield what is wrong with a JSON Schema."""
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import validator_for
-
-    try:
-        validator_for(schema).check_schema(schema)
-    except SchemaError as error:
-        place = "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in error.absolute_path)
-        yield Problem(f"{path}{place}", f"is no JSON Schema: {error.message[:200]}")
-    for found in _references(schema):
-        if not found.startswith("#"):
-            yield Problem(path, f"names {found!r}, and nothing is fetched; write it under $defs, as '#/$defs/NAME'")
-
-
-def _references(schema: Any) -> Iterator[str]:
-    """Yield every ``$ref`` in a schema."""
-    if isinstance(schema, Mapping):
-        if isinstance(schema.get("$ref"), str):
-            yield schema["$ref"]
-        for inner in schema.values():
-            yield from _references(inner)
-    elif isinstance(schema, list):
-        for inner in schema:
-            yield from _references(inner)
-
-
-def _schema_of(path: str, name: str) -> dict[str, Any]:
-    """Return the schema in a file.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    where = f"output_features.{name}.{_KEY}"
-    try:
-        schema = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError("config", [Problem(where, f"{path!r} cannot be read: {error.strerror}")]) from None
-    except ValueError as error:
-        raise ConfigError("config", [Problem(where, f"{path!r} is no JSON: {error}")]) from None
-    problems = list(schema_problems(schema, where))
-    if not isinstance(schema, dict):
-        problems = [Problem(where, f"{path!r} must hold a mapping, got {shown(schema)}")]
-    if problems:
-        raise ConfigError("config", problems)
-    return dict(schema)
 
 
 def _is_missing(cell: Any) -> bool:
