@@ -45,9 +45,7 @@ class AdaptionPromptAdapter(Adapter):
         kind = str(getattr(module.config, "model_type", None))
         if kind not in TRANSFORMERS_MODEL_CONFIG or not getattr(module, "can_generate", lambda: False)():
             known = ", ".join(sorted(TRANSFORMERS_MODEL_CONFIG))
-            problem = (
-                f"'adaption_prompt' is for bases of type {known}, and this one is {kind}; write prefix_tuning or lora"
-            )
+            problem = f"'adaption_prompt' is for bases of type {known}, and this one is {kind}; write lora"
             raise ConfigError("config", [Problem("adapter.type", problem)])
         _, layers = layers_of(module)
         number = self.config.adapter_layers or max(1, math.floor(len(layers) * 14 / 15))
