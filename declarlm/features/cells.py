@@ -86,6 +86,8 @@ def as_numbers(column: pd.Series) -> pd.Series:
         remedy = (
             "use type: binary"
             if is_bool[wrong[0]]
+            else "write a point before decimals and nothing between thousands"
+            if isinstance(cell, str) and re.fullmatch(r"\s*-?[\d.]*\d,\d[\d,]*(\.\d*)?\s*", cell)
             else f"add {json.dumps(cell_text(cell), ensure_ascii=False)} to preprocessing.missing_values "
             "or clean the column"
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from declarlm.core import DataError, Section, param
+from declarlm.core import DataError, Problem, Section, param
 from declarlm.encoders.base import Encoder, encoders
 from declarlm.features.base import AS_IT_IS, FILLED, InputFeature, input_features
 from declarlm.features.cells import cell_text
@@ -30,6 +31,12 @@ class DatePreprocessing(Section):
         "date in the table already.",
         default=None,
     )
+
+    def check(self) -> Iterable[Problem]:
+        form = self.datetime_format
+        if form is not None and "%" not in form:
+            remedy = "write it by %d.%m.%Y, %Y-%m-%d %H:%M and the like"
+            yield Problem("datetime_format", f"says nothing of a day, got {form!r}; {remedy}")
 
 
 @input_features.register("date")

@@ -22,7 +22,7 @@ def as_lists(column: pd.Series, cut: Callable[[str], Sequence[str]] = str.split)
         cut: Divides a text that is no JSON list, by default at white space.
 
     Raises:
-        DataError: If a list holds lists, mappings or missing values.
+        DataError: If a cell is a mapping, or a list holds lists, mappings or missing values.
     """
     import pandas as pd
 
@@ -32,7 +32,9 @@ def as_lists(column: pd.Series, cut: Callable[[str], Sequence[str]] = str.split)
 
 
 def _texts(cell: Any, cut: Callable[[str], Sequence[str]], column: str, row: object) -> list[str]:
-    parts = parts_of(cell)
+    if isinstance(cell, dict):
+        raise DataError(f"{cell!r} is a mapping; write a list of texts or numbers", column=column, row=row)
+    parts = parts_of(sorted(cell, key=str) if isinstance(cell, set | frozenset) else cell)
     if parts is None:
         return list(cut(cell_text(cell)))
     for part in parts:

@@ -42,7 +42,7 @@ def test_numbers_are_read_from_texts_and_from_any_number_type():
     assert np.isnan(as_numbers(pd.Series([1, None], dtype="Int64"))[1])
 
 
-@pytest.mark.parametrize("cell", ["n/a", "1,5", "nan", "inf", "0x10", "1_000"])
+@pytest.mark.parametrize("cell", ["n/a", "a,5", "nan", "inf", "0x10", "1_000"])
 def test_a_text_that_is_no_number_is_named_with_its_row_and_remedy(cell):
     column = pd.Series(["1", cell], index=[16, 17], name="age")
     with pytest.raises(DataError) as raised:
@@ -51,6 +51,12 @@ def test_a_text_that_is_no_number_is_named_with_its_row_and_remedy(cell):
         f"column 'age', row 17: {cell!r} is not a number; "
         f'add "{cell}" to preprocessing.missing_values or clean the column'
     )
+
+
+@pytest.mark.parametrize("cell", ["1,5", "-3,25 ", "1,234.5", "1.234,5"])
+def test_a_comma_in_a_number_is_said_to_be_wrong(cell):
+    with pytest.raises(DataError, match=r"is not a number; write a point before decimals and nothing between thous"):
+        as_numbers(pd.Series(["1", cell], name="age"))
 
 
 def test_a_whole_number_longer_than_any_float_is_named_with_its_row():

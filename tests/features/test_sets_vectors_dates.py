@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from declarlm import DataError, DeclarLM
+from declarlm import ConfigError, DataError, DeclarLM
 from declarlm.config import REGISTRIES
 
 
@@ -24,6 +24,7 @@ def column(*cells):
         (["a b", "b", "a  b"], [["a", "b"], ["b"], ["a", "b"]]),
         ([["x y", "z"], '["z", "x y"]', ["z", "z"]], [["x y", "z"], ["z", "x y"], ["z"]]),
         ([[1, 2], "[2]", [1]], [["1", "2"], ["2"], ["1"]]),
+        ([{"b", "a"}, frozenset("b")], [["a", "b"], ["b"]]),
     ],
 )
 def test_labels_are_read_from_lists_and_texts(cells, expected):
@@ -129,3 +130,14 @@ def test_a_model_reads_and_predicts_them(tmp_path):
     predicted, again = result.model.predict(some), DeclarLM.load(result.directory).predict(some)
     assert predicted.equals(again)
     assert {len(values) for values in predicted["turned_predictions"]} == {2}
+
+
+@pytest.mark.parametrize("side", ["input_features", "output_features"])
+def test_a_mapping_is_no_set_of_labels(side):
+    with pytest.raises(DataError, match=r"column 'a', row 1: \{'x': 1\} is a mapping; write a list of texts"):
+        feature(side, "set").fit(column(["x"], {"x": 1}))
+
+
+def test_a_format_that_says_nothing_of_a_day_is_refused():
+    with pytest.raises(ConfigError, match=r"datetime_format: says nothing of a day, got 'DD.MM.YYYY'; write it by %d"):
+        feature("input_features", "date", datetime_format="DD.MM.YYYY")
