@@ -24,6 +24,7 @@ ECD = {
 SIZE = {"output_features": [{"name": "size", "type": "number"}]}
 SIZE_READ = {"input_features": [{"name": "size", "type": "number"}]}
 NOTE = {"output_features": [{"name": "label", "type": "text"}]}
+RATED = {"trainer": {"type": "grpo", "rewards": [{"type": "run", "run": "nowhere"}]}}
 CASES = {
     "missing label column": (LLM, {"label": None}, "DataError: the table: no column is named 'label'"),
     "missing input column": (ECD, {"text": None}, "DataError: the table: no column is named 'text'"),
@@ -36,7 +37,16 @@ CASES = {
     "no number for a llm": (LLM | SIZE, {"size": [*range(39), "x"]}, "column 'size', row 39: 'x' is not a number"),
     "a text too long": (LLM | NOTE, {"label": [*"a" * 39, "word " * 9000]}, "row 39: the answer has 9002 tokens"),
     "placeholder": (LLM | {"prompt": {"template": "{texd}"}}, {}, "ConfigError: config: prompt.template: there is no"),
-    "unknown base": (LLM | {"base_model": "startr"}, {}, "ModelError: there is no folder 'startr' (did you mean"),
+    "unknown base": (
+        LLM | {"base_model": "startr"},
+        {},
+        "ModelError: config: base_model: there is no folder 'startr'",
+    ),
+    "a reward without its run": (
+        LLM | NOTE | RATED,
+        {},
+        "RunError: config: trainer.rewards[0]: nowhere does not",
+    ),
     "no base in a folder": (LLM | {"base_model": "."}, {}, "is not a model folder: it has no config.json"),
 }
 TRIAL = """

@@ -6,7 +6,7 @@ from small_bases import save_tiny_bert, save_tiny_llama
 
 from declarlm import DeclarLM
 from declarlm.api.merging import merge_into_base
-from declarlm.core import DataError
+from declarlm.core import DataError, ModelError
 from declarlm.core.errors import DeclarlmWarning
 
 PARTS = {"subject": ["wine", "film", "cat"], "mood": ["good", "bad"], "place": ["on the mat", "and red", "was not"]}
@@ -126,3 +126,13 @@ def test_a_prompt_without_content_keeps_the_examples_of_its_row(tmp_path):
         assert decode(prompt.tolist()).startswith(before)
         assert after == "\nsubject:"
         assert before.count("text: ") == 2
+
+
+def test_an_encoder_or_a_base_that_is_nowhere_is_named_by_its_place_in_the_config(tmp_path):
+    nowhere = config(**{"prompt": {"retrieval": {"type": "semantic", "k": 2, "model_name": "/nowhere"}}})
+    with pytest.raises(ModelError, match=r"^config: prompt.retrieval.model_name: there is no folder '/nowhere'"):
+        DeclarLM(nowhere).train(rows(), output=tmp_path)
+    label = {"name": "label", "type": "category", "preprocessing": {"labels": ["a", "b"]}}
+    untrained = {"base_model": "/nowhere", "input_features": [{"name": "text", "type": "text"}]}
+    with pytest.raises(ModelError, match=r"^config: base_model: there is no folder '/nowhere'"):
+        DeclarLM({**untrained, "output_features": [label], "trainer": "none"}).predict({"text": ["x"]})

@@ -1,5 +1,7 @@
 """Training goes on from a run that was loaded: its weights, its labels, a new optimizer."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
@@ -7,7 +9,7 @@ from small_bases import save_tiny_bert, save_tiny_llama
 
 from declarlm import DeclarLM
 from declarlm.api import resume_training
-from declarlm.core import DataError
+from declarlm.core import DataError, ModelError
 from declarlm.training import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::declarlm.DeclarlmWarning")
@@ -126,3 +128,16 @@ def test_pretrained_adapter_weights_may_be_a_run(tmp_path):
     expected = weights(first.model)
     for name, weight in weights(second.model).items():
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-6)
+
+
+def test_weights_that_are_nowhere_are_named_by_their_place_in_the_config(tmp_path):
+    config = CASES["lora"](tmp_path / "base")
+    nowhere = {**config, "adapter": {"type": "lora", "pretrained_adapter_weights": "/nowhere/at/all"}}
+    with pytest.raises(ModelError) as caught:
+        DeclarLM(nowhere).train(ROWS, output=tmp_path)
+    assert str(caught.value) == "config: adapter.pretrained_adapter_weights: there is no folder '/nowhere/at/all'"
+    written = tmp_path / "my.yaml"
+    written.write_text(json.dumps({**config, "base_model": "/nowhere/at/all"}, indent=1))
+    with pytest.raises(ModelError) as caught:
+        DeclarLM(written).train(ROWS, output=tmp_path)
+    assert str(caught.value) == f"{written}:2: base_model: there is no folder '/nowhere/at/all'"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from declarlm.adapters.checks import check_effect, delta_norm
 from declarlm.adapters.storage import load_adapter, save_adapter
 from declarlm.adapters.switching import base_alone
-from declarlm.core import ConfigError, Problem, Registry, Section, param
+from declarlm.core import ConfigError, Problem, Registry, Section, named_at, param
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -106,7 +106,8 @@ class Adapter:
 
         start = self.config.pretrained_adapter_weights
         if start is not None:
-            return self.load(module, find_adapter(start), trainable=True)
+            with named_at("adapter.pretrained_adapter_weights"):
+                return self.load(module, find_adapter(start), trainable=True)
         return self.add(module, total_steps=total_steps, seed=seed)
 
     def add(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:

@@ -13,7 +13,7 @@ from declarlm.api.result import TrainResult
 from declarlm.api.spreading import Training
 from declarlm.api.training import Work, begin_from, conclude, fit, start_of
 from declarlm.config import LlmConfig, ModelConfig, completed, read_written
-from declarlm.core import ConfigError, RunError
+from declarlm.core import ConfigError, DataError, ModelError, Problem, RunError
 from declarlm.core.device import check_device, find_device
 from declarlm.core.files import atomic_folder
 from declarlm.data.parts import read_parts
@@ -297,9 +297,10 @@ class DeclarLM(Compares):
                 or not isinstance(self.config, LlmConfig)
             ):
                 raise RunError("the model is not trained yet; call train, or load a run with DeclarLM.load")
-            llm = cast("Llm", self.config.build())
-            llm.zero_shot([] if table is None else list(map(str, table.columns)))
-            self._model = llm.build(total_steps=0, seed=self.config.seed, device=self._device())
+            with self._placed():
+                llm = cast("Llm", self.config.build())
+                llm.zero_shot([] if table is None else list(map(str, table.columns)))
+                self._model = llm.build(total_steps=0, seed=self.config.seed, device=self._device())
         return self._model
 
     def _device(self) -> str:
@@ -313,3 +314,8 @@ class DeclarLM(Compares):
             yield
         except ConfigError as error:
             raise (ConfigError(self.document, error.problems) if error.source == "config" else error) from None
+        except (DataError, ModelError, RunError) as error:
+            if error.path is not None:
+                (problem,) = self.document.located([Problem(error.path, str(error))])
+                error.args, error.path = (f"{self.document.place(problem)}: {problem}",), None
+            raise

@@ -13,6 +13,7 @@ from declarlm.core.errors import (
     Problem,
     RefusedError,
     RunError,
+    named_at,
 )
 from declarlm.core.registry import Registry
 from declarlm.core.section import Section, param
@@ -32,5 +33,6 @@ __all__ = [
     "Registry",
     "RunError",
     "Section",
+    "named_at",
     "param",
 ]

@@ -6,7 +6,8 @@ reported at once, so that one run of ``declarlm validate`` is enough to fix a fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,9 +21,11 @@ class DeclarlmError(Exception):
 
     Attributes:
         exit_code: What the command line returns to the shell.
+        path: Place in the config that names what is wrong, if the message does not say it yet.
     """
 
     exit_code: ClassVar[int] = 1
+    path: str | None = None
 
 
 class DataError(DeclarlmError, ValueError):
@@ -50,6 +53,16 @@ class RefusedError(ModelError):
 
 class RunError(DeclarlmError):
     """A run cannot go on."""
+
+
+@contextmanager
+def named_at(path: str) -> Iterator[None]:
+    """Note which place in the config names the model, the run or the file that something is wrong with."""
+    try:
+        yield
+    except (DataError, ModelError, RunError) as error:
+        error.path = error.path or path
+        raise
 
 
 class DivergedError(RunError):

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from declarlm.core import DataError, ModelError
+from declarlm.core import DataError, ModelError, named_at
 from declarlm.core.files import read_json, write_bytes, write_json
 from declarlm.data.hidden import hidden_store
 from declarlm.prompts.examples import MINILM, Retrieval
@@ -148,7 +148,8 @@ class ExampleIndex:
         from declarlm.encoders.auto_transformer import AutoTransformerEncoder
 
         encoder: Encoder = AutoTransformerEncoder.Config(pretrained_model_name_or_path=self._name).build()
-        return encoder.fit([])
+        with named_at("prompt.retrieval.model_name"):
+            return encoder.fit([])
 
     @cached_property
     def _module(self) -> nn.Module:

@@ -20,7 +20,7 @@ from declarlm.backbones import (
     glance_at,
     open_backbone,
 )
-from declarlm.core import ConfigError, DataError, ModelError, Problem
+from declarlm.core import ConfigError, DataError, ModelError, Problem, named_at
 from declarlm.data.fingerprint import fingerprint
 from declarlm.data.retrieval import ExampleIndex
 from declarlm.data.tables import require_columns
@@ -83,7 +83,8 @@ class LlmSections:
 
     def open(self, name: str) -> Backbone:
         """Find and check a base, and open its tokenizer; errors as of ``open_backbone``."""
-        return open_backbone(name, rope=self.parameters.rope_scaling)
+        with named_at("base_model"):
+            return open_backbone(name, rope=self.parameters.rope_scaling)
 
 
 class Prompted(Model):
@@ -137,7 +138,8 @@ class Prompted(Model):
 
     def learn(self, train: pd.DataFrame, *held_out: pd.DataFrame) -> None:
         name = self.sections.base_model
-        base = glance_at(name, self.sections.parameters.rope_scaling) if name is not None else None
+        with named_at("base_model"):
+            base = glance_at(name, self.sections.parameters.rope_scaling) if name is not None else None
         if base is not None and base.reads_apart:
             self._check_joined(str(name))
         super().learn(train, *held_out)

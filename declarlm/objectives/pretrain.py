@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from declarlm.core import Problem, param
+from declarlm.core import Problem, named_at, param
 from declarlm.evaluation.general import Forgetting, column_texts, read_general, text_loss
 from declarlm.objectives.base import Objective, objectives
 from declarlm.training.group import Alone
@@ -76,7 +76,8 @@ class Pretrain(Objective):
         if name in tables[0].columns:
             self._general = column_texts(tables, name)
         else:
-            self._general = read_general(name, [_TEXT])
+            with named_at(f"trainer.{FORGETTING}"):
+                self._general = read_general(name, [_TEXT])
 
     def store(self, model: Model, table: pd.DataFrame) -> Store:
         return model.pack(table, length=self.config.sequence_length, as_lines=self.config.rows == "lines")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from declarlm.core import ModelError
+from declarlm.core import ModelError, named_at
 from declarlm.rewards.base import Reward
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ class Judges:
             kind = str(config.type)
             same = sum(name.split("_#")[0] == kind for name in self._rewards)
             self._rewards[f"{kind}_#{same + 1}" if same else kind] = config.build()
-        for reward in self._rewards.values():
-            reward.begin(output, columns, open_run)
+        for place, reward in enumerate(self._rewards.values()):
+            with named_at(f"trainer.rewards[{place}]"):
+                reward.begin(output, columns, open_run)
 
     def judge(self, answers: Sequence[str], known: Sequence[str], rows: pd.DataFrame) -> Judged:
         """Return the rewards of answers; the arguments are those of ``Reward.score``.

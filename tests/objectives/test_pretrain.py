@@ -133,7 +133,7 @@ def test_the_loss_before_is_that_of_the_base_after_a_resume_too(tiny, tmp_path):
 
 def test_general_text_that_cannot_be_read_is_an_error_before_anything_is_made(tiny, tmp_path):
     table = pd.DataFrame({"text": TEXTS}).assign(empty=" ")
-    with pytest.raises(DataError, match="there is no file nowhere"):
+    with pytest.raises(DataError, match=r"^config: trainer\.forgetting: there is no file nowhere"):
         DeclarLM(config(tiny, trainer={"forgetting": "nowhere.csv"})).train(table, output=tmp_path)
     with pytest.raises(DataError, match="column 'empty': has no general text in any row"):
         DeclarLM(config(tiny, trainer={"forgetting": "empty"})).train(table, output=tmp_path)
