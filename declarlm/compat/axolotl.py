@@ -72,6 +72,7 @@ def read_axolotl(foreign: Foreign) -> None:
     foreign.leave(HUB, "it follows from the base model")
     foreign.leave(SPREAD, "declarlm train --backend ray uses several GPUs")
     foreign.leave(("special_tokens", "tokens"), "tokenizers stay as they come, and masks go by position")
+    foreign.leave(("default_system_message",), "it is for conversations; write prompt.system")
     foreign.leave(("strict", "debug", "local_rank"), "it has no counterpart")
     foreign.leave_rest("Axolotl")
 
@@ -113,7 +114,6 @@ def _rows(foreign: Foreign) -> None:
         foreign.put("trainer.beta", foreign.take("rl_beta") or foreign.take("dpo_beta"))
     elif kind:
         foreign.note(f"rl: {kind!r} has no counterpart; choose a trainer.type that declarlm list objectives names")
-    system = foreign.take("default_system_message")
     foreign.leave(("chat_template",), "prompts go through the model's own chat template")
     if len(datasets) > 1:
         paths = ", ".join(str(one.get("path")) for one in datasets if isinstance(one, dict))
@@ -126,10 +126,10 @@ def _rows(foreign: Foreign) -> None:
         foreign.put("output_features", [text(str(first.get("field_chosen", "chosen")))])
         foreign.put("trainer.rejected_column", first.get("field_rejected"))
         return
-    _format(foreign, first, system)
+    _format(foreign, first)
 
 
-def _format(foreign: Foreign, dataset: dict[str, Any], system: Any) -> None:
+def _format(foreign: Foreign, dataset: dict[str, Any]) -> None:
     """Write the features that the format of a dataset stands for."""
     kind = dataset.get("type", "completion")
     name = kind if isinstance(kind, str) else "own"
@@ -148,7 +148,7 @@ def _format(foreign: Foreign, dataset: dict[str, Any], system: Any) -> None:
     elif name.startswith(("chat_template", "sharegpt")):
         usual = "messages" if name.startswith("chat_template") else "conversations"
         conversation(foreign, str(dataset.get("field_messages") or dataset.get("conversation_field") or usual))
-        foreign.put("prompt.system", system)
+        foreign.put("prompt.system", foreign.take("default_system_message"))
         _turns(foreign, dataset)
     else:
         foreign.put("input_features", [text("prompt")])
@@ -166,8 +166,11 @@ def _turns(foreign: Foreign, dataset: dict[str, Any]) -> None:
     if named not in (("role", "content"), ("from", "value")):
         foreign.note("datasets[0]: turns must have the keys role and content, or from and value; rename theirs")
     learned = dataset.get("roles_to_train") or ["assistant"]
-    if not set(learned) <= {"assistant", "gpt"}:
+    if any(role not in ("assistant", "gpt") for role in (learned if isinstance(learned, list) else [learned])):
         foreign.note(f"datasets[0].roles_to_train: {learned} has no counterpart; turns of the assistant are learned")
+    flag = dataset.get("message_field_training")
+    if flag not in (None, "train", "training"):
+        foreign.note(f"datasets[0].message_field_training: rename {flag!r} of turns to train: whether it is learned")
 
 
 def _address(dataset: dict[str, Any]) -> str:

@@ -201,6 +201,9 @@ def test_the_command_writes_a_file_that_validates(tmp_path, capfd):
             "turns must have the keys role and content, or from and value",
         ),
         ("{path: a.jsonl, type: chat_template, roles_to_train: [user]}", "messages", "roles_to_train: ['user'] has no"),
+        ("{path: a.jsonl, type: chat_template, roles_to_train: 5}", "messages", "roles_to_train: 5 has no counterpart"),
+        ("{path: a.jsonl, type: chat_template, roles_to_train: gpt}", "messages", ""),
+        ("{path: a.jsonl, type: chat_template, message_field_training: mask}", "messages", "rename 'mask' of turns to"),
     ],
 )
 def test_axolotl_rows_of_turns_become_conversations(dataset, column, notes):
@@ -210,6 +213,12 @@ def test_axolotl_rows_of_turns_become_conversations(dataset, column, notes):
     assert config.prompt.system == "Be kind."
     assert notes in "\n".join(found.notes)
     assert ("turns" in "".join(found.notes)) == bool(notes)
+
+
+def test_a_system_message_without_conversations_is_told():
+    found, config = imported("base_model: a/b\ndatasets: [{path: a, type: alpaca}]\ndefault_system_message: Be kind.\n")
+    assert config.prompt.system is None
+    assert "default_system_message: left out, it is for conversations; write prompt.system" in found.notes
 
 
 def test_llama_factory_rows_of_turns_are_told_what_to_write():
