@@ -199,7 +199,11 @@ class TextOutput(OutputFeature):
 
     @property
     def _lacks(self) -> str:
-        return "has no turn of the assistant at its end" if self.config.preprocessing.reply else super()._lacks
+        return (
+            "ends without a turn of the assistant that is learned"
+            if self.config.preprocessing.reply
+            else super()._lacks
+        )
 
     def read(self, column: pd.Series) -> pd.Series:
         if self.config.preprocessing.reply:

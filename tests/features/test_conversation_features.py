@@ -230,7 +230,7 @@ def test_rows_without_a_reply_are_told_or_left_out(base: str, tmp_path: Path) ->
     with pytest.raises(DataError, match=r"column 'messages', row 9: is missing; write preprocessing.missing_value_str"):
         chat(base).train(rows, output=tmp_path)
     with pytest.raises(
-        DataError, match=r"column 'messages', row 8: has no turn of the assistant at its end; write pre"
+        DataError, match=r"column 'messages', row 8: ends without a turn of the assistant that is learned; w"
     ):
         chat(base).train(rows.iloc[:9], output=tmp_path)
     dropping = {"preprocessing": {"missing_value_strategy": "drop_row"}}
