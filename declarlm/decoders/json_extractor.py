@@ -24,8 +24,8 @@ class JsonExtractor(Extractor):
 
     class Config(Extractor.Config):
         constrained: bool | Literal["auto"] = param(
-            "Let only tokens be written that keep json_schema, or are JSON if there is none; auto does so wherever "
-            "all of the schema can be followed token by token, in the tokens of the base.",
+            "Let only tokens be written that keep json_schema, or, without one, are JSON of the kind of the training "
+            "cells; auto does so wherever all of the schema can be followed in the tokens of the base.",
             default="auto",
         )
         whole: bool = param("Take nothing from an answer that holds anything beside its JSON.", default=False)

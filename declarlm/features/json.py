@@ -74,6 +74,7 @@ class JsonOutput(OutputFeature):
     class State(OutputFeature.State):
         fill: str | None = param("What stands for a missing cell: nothing does.", default=None)
         json_schema: dict[str, Any] | None = param("The schema itself.", default=None)
+        kind: Literal["object", "array"] | None = param("What all training cells are, if that is one.", default=None)
 
     def fit(self, column: pd.Series) -> Self:
         """Read the schema, and check every training row against it.
@@ -84,10 +85,13 @@ class JsonOutput(OutputFeature):
         """
         self.without_rows()
         broken = self._breaches()
-        for row, value in zip(column.index, self.read(column).tolist(), strict=True):
+        values = self.read(column).tolist()
+        for row, value in zip(column.index, values, strict=True):
             if value is not None and (reason := broken(value)) is not None:
                 remedy = f"clean the column or change {_KEY}"
                 raise DataError(f"breaks {_KEY}: {reason}; {remedy}", column=self.config.source, row=row)
+        kinds = {"array" if isinstance(value, list) else "object" for value in values if value is not None}
+        self.state = self.state.replace(kind=kinds.pop() if len(kinds) == 1 else None)
         return self
 
     def without_rows(self) -> Self:
@@ -115,7 +119,7 @@ class JsonOutput(OutputFeature):
 
     def constraint(self, tokenizer: Any, stop_ids: Collection[int]) -> Constraint | None:
         decoder: Any = self.make_decoder("llm")
-        schema = self.state.json_schema or ANY_JSON
+        schema = self.state.json_schema or ({"type": self.state.kind} if self.state.kind else ANY_JSON)
         wanted = decoder.config.constrained
         if wanted is False or (wanted == "auto" and unsupported(schema) is not None):
             return None

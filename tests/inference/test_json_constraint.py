@@ -134,6 +134,19 @@ def test_every_answer_keeps_the_schema(shared, settings):
     assert len(set(texts)) > 1
 
 
+@pytest.mark.parametrize(("cells", "allowed"), [(['{"a": 1}'], "{"), (["[1]"], "["), (["[1]", '{"a": 1}'], "[{")])
+def test_without_a_schema_answers_are_what_the_training_rows_are(shared, cells, allowed):
+    tokenizer, encoder = opened(shared / "models" / "stories260K")
+    output = output_features["json"].Config.load({"name": "x"}).build().fit(pd.Series([*cells, None], name="x"))
+    constraint = output.constraint(tokenizer, {STOP})
+    texts = {"{": '{"b": [2]}', "[": "[2]"}
+    assert {
+        opening
+        for opening, text in texts.items()
+        if is_allowed(constraint, encoder.answer_ids("x", text, last=True)[:-1])
+    } == set(allowed)
+
+
 def test_a_schema_beyond_tokens_is_left_alone_unless_it_must_be_kept():
     assert unsupported(PLACE) is None
     assert unsupported(ANY_JSON) is None
