@@ -264,6 +264,8 @@ def measure(name: str, benchmark: Benchmark, earlier: dict[str, Any]) -> dict[st
         "metrics": metrics,
         "targets": {str(target): target.holds(metrics) for target in benchmark.targets},
         "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
     }
 
 
@@ -313,14 +315,13 @@ def machine() -> dict[str, Any]:
 def write(entries: dict[str, Any]) -> None:
     """Write the results as JSON and as a page."""
     RESULTS.mkdir(exist_ok=True)
-    facts = machine()
-    report = {"machine": facts, "date": time.strftime("%Y-%m-%d"), "rows": list(entries.values())}
-    (RESULTS / "quality.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    described = ", ".join(f"{key} {value}" for key, value in facts.items())
-    page = ["# Quality", "", f"`make benchmark-quality`, {report['date']}: {described}.", ""]
+    (RESULTS / "quality.json").write_text(
+        json.dumps({"rows": list(entries.values())}, indent=2) + "\n", encoding="utf-8"
+    )
+    page = ["# Quality", "", "Made by `make benchmark-quality`, each row on the machine that it names.", ""]
     page += [
-        "| data, model | targets | held | measured | seconds in all | peak MB | commit |",
-        "|---|---|---|---|---|---|---|",
+        "| data, model | targets | held | measured | seconds in all | peak MB | commit | where |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for entry in entries.values():
         metrics = entry["metrics"]
@@ -332,10 +333,16 @@ def write(entries: dict[str, Any]) -> None:
         held = "<br>".join("yes" if holds else "**missed**" for holds in entry["targets"].values())
         page.append(
             f"| {entry['name']} | {'<br>'.join(entry['targets'])} | {held} | {shown_metrics} "
-            f"| {metrics['seconds']:,.0f} | {metrics['peak_megabytes']:,} | {entry['commit']} |"
+            f"| {metrics['seconds']:,.0f} | {metrics['peak_megabytes']:,} | {entry['commit']} | {described(entry)} |"
         )
     page += ["", "## Commands", ""] + [f"    {line}" for entry in entries.values() for line in entry["commands"]]
     (RESULTS / "quality.md").write_text("\n".join(page) + "\n", encoding="utf-8")
+
+
+def described(entry: dict[str, Any]) -> str:
+    """Return when and on what a row was measured."""
+    facts = ", ".join(f"{key} {value}" for key, value in entry["machine"].items())
+    return f"{entry['date']}: {facts}"
 
 
 def main() -> None:
