@@ -80,6 +80,15 @@ def test_without_an_adapter_it_is_the_base(place, together):
     pd.testing.assert_frame_equal(model.use("color").predict(ROWS, adapter="base"), expected)
 
 
+def test_the_base_is_measured_on_what_the_first_run_reads(together, tmp_path):
+    whole = DeclarLM({**together, "adapter_column": "task"}).evaluate(ROWS.assign(task="base")).metrics
+    model = DeclarLM(together).use(None)
+    assert model.evaluate(ROWS).metrics == whole
+    assert whole["color"]["loss"] == whole["combined"]["loss"] > 0
+    model.save(tmp_path / "both")
+    assert DeclarLM.load(tmp_path / "both").use(None).evaluate(ROWS).metrics == whole
+
+
 def test_a_column_picks_the_adapter_of_each_row(place, together):
     rows = pd.concat([ROWS, ROWS], ignore_index=True)
     rows["task"] = ["color", "animal", "animal", "base", "color", "animal"] * 3

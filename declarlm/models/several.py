@@ -109,7 +109,9 @@ class Several(Llm):
                 self._open(name, places[name], device)
         if not self.sections.inputs:
             with _told(self.adapters.active):
-                self.read_as(self._active())
+                first = self._active()
+                self.read_as(first)
+                self.importance = first.importance
 
     def _open(self, name: str, place: Path, device: str) -> None:
         """Load an adapter from a run directory, or from a folder that holds nothing else."""
