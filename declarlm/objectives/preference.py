@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from declarlm.core import Problem, param
+from declarlm.core import DataError, Problem, param
 from declarlm.evaluation.scores import perplexity
 from declarlm.models.few_shot import left_out
 from declarlm.models.pair_rows import PairRows, encode_pairs
@@ -192,7 +192,10 @@ class Preference(Compared):
         for table in tables:
             require_columns(table, [self.config.rejected_column])
             rejected = self._rejected(model)
-            rejected.answers(table[rejected.config.source])
+            worse, output = rejected.answers(table[rejected.config.source]), model.outputs[0]
+            if worse and table is tables[0] and worse == output.answers(table[output.config.source]):
+                message = f"is the same as {output.config.source!r} in every training row; write the worse answers"
+                raise DataError(message, column=rejected.config.source)
 
     def store(self, model: Model, table: pd.DataFrame) -> PairRows:
         from declarlm.data.tables import require_columns

@@ -197,6 +197,14 @@ def test_what_cannot_be_compared_is_refused(changes, path, message):
     assert [str(problem) for problem in error.value.problems] == [f"{path}: {message}"]
 
 
+def test_pairs_of_equal_answers_in_every_row_are_an_error(tiny, tmp_path):
+    table = colour_pairs()
+    with pytest.raises(
+        DataError, match=r"^column 'rejected': is the same as 'answer' in every training row; write the"
+    ):
+        DeclarLM(config(tiny, DPO)).train(table.assign(rejected=table["answer"]), output=tmp_path)
+
+
 def test_the_rate_follows_the_objective():
     auto = {**DPO, "learning_rate": "auto"}
     assert load_config(config("starter", auto)).trainer.learning_rate == pytest.approx(1e-4)
