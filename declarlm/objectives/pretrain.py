@@ -39,7 +39,9 @@ class Pretrain(Objective):
 
     class Config(Objective.Config):
         sequence_length: int | None = param(
-            "Tokens of one training piece; null is the context length of the model.", default=None, min=8
+            "Tokens of one training piece, at most and by default (null) the context length of the model.",
+            default=None,
+            min=8,
         )
         rows: Literal["documents", "lines"] = param(
             "What a row is: a document, closed by the stop token, or a line of one text, such as a text file.",
