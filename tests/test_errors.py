@@ -316,8 +316,9 @@ def test_a_mistake_on_the_command_line_names_the_option(change, message, inside,
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("mine.yaml", "mine.yaml: cannot be read: No such file or directory"),
-        (".", ".: cannot be read: Is a directory"),
+        ("mine.yaml", "mine.yaml: cannot be read: No such file or directory (did you mean mi.yml?)"),
+        ("no/my.yaml", "no/my.yaml: cannot be read: No such file or directory; there is no folder no"),
+        (".", ".: cannot be read: Is a directory; write the path of a config file in it"),
         (Path("empty.yaml"), "empty.yaml: is empty; it needs at least input_features and output_features"),
         ({}, "config: is empty; it needs at least input_features and output_features"),
         ([1], "config: must be a path, YAML text or a mapping, got [1]"),
@@ -326,6 +327,7 @@ def test_a_mistake_on_the_command_line_names_the_option(change, message, inside,
 )
 def test_what_is_no_config_is_refused(config, message, inside):
     Path("empty.yaml").write_text("# nothing yet\n")
+    Path("mi.yml").write_text("# nothing yet\n")
     with pytest.raises(ConfigError) as caught:
         load_config(config)
     assert str(caught.value) == message

@@ -9,6 +9,7 @@ lines of aliases fill the memory.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,20 @@ def read_yaml(source: str | Path) -> Document:
         raise ConfigError(str(source), [Problem("", f"must be UTF-8, but byte {error.start} is not")]) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(str(source), [Problem("", f"cannot be read: {reason}")]) from None
+        remedy = _remedy(Path(source)) if isinstance(error, OSError) else ""
+        raise ConfigError(str(source), [Problem("", f"cannot be read: {reason}{remedy}")]) from None
     return parse_yaml(text, str(source))
+
+
+def _remedy(path: Path) -> str:
+    """Return which config file is meant by a path at which there is none, as far as the folder tells."""
+    if path.is_dir():
+        return "; write the path of a config file in it"
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}"
+    configs = [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
+    close = get_close_matches(path.name, configs, n=1, cutoff=0.7)
+    return f" (did you mean {path.parent / close[0]}?)" if close else ""
 
 
 def parse_yaml(text: str, source: str = "config") -> Document:

@@ -156,7 +156,10 @@ def read(
     (reading,) = readings
     unknown = [name for name in reading.names if name not in known and name not in reserved]
     if unknown and not more:
-        raise InvalidTemplateError("; ".join(f"there is no {kind} {choose_from(name, known)}" for name in unknown))
+        examples = {"context", "__context__"} & set(unknown) if kind == "column" else ()
+        remedy = "; examples stand there where the config has prompt.retrieval" if examples else ""
+        missing = "; ".join(f"there is no {kind} {choose_from(name, known)}" for name in unknown)
+        raise InvalidTemplateError(missing + remedy)
     return reading
 
 

@@ -150,7 +150,11 @@ def test_path_text_and_their_difference(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("missing.yaml", "No such file or directory"), ("", "Is a directory"), ("nul\0.yaml", "embedded null byte")],
+    [
+        ("missing.yaml", "No such file or directory"),
+        ("", "Is a directory; write the path of a config file in it"),
+        ("nul\0.yaml", "embedded null byte"),
+    ],
 )
 def test_file_that_cannot_be_read_is_named(name, reason, tmp_path):
     with pytest.raises(ConfigError) as caught:

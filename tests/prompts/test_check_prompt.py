@@ -69,6 +69,11 @@ def test_these_are_fine_without_a_table(prompt: dict[str, Any]) -> None:
             "prompt.template: can be read as a {column} template (fields: yaer) and as Jinja (fields: texd); "
             "say which with prompt.syntax: format or jinja",
         ),
+        (
+            {"template": "{context} {text}"},
+            "prompt.template: there is no column 'context' (did you mean 'text'?), choose from: text, year; "
+            "examples stand there where the config has prompt.retrieval",
+        ),
         ({"template": "Hello"}, "prompt.template: names no column; write {text} where the cell belongs"),
         ({"template": 'JSON {"a": 1} {text}'}, f'prompt.template: {{"a"}} is no column; {BRACES}'),
         ({"template": "{} {text}"}, f"prompt.template: {{}} is no column; {BRACES}"),
