@@ -213,7 +213,10 @@ def _complete_adapter(data: dict[str, Any]) -> None:
 
 
 def _complete_chat(data: dict[str, Any]) -> None:
-    """Let a text output without a column be the last turn of a conversation that is the only input."""
+    """Let a text output be the last turn of a conversation that is the only input, and whose column it has or may have.
+
+    Without a column, an output of the trainers that compare answers has one of its own.
+    """
     inputs, outputs, prompt = _features(data, "input_features"), _features(data, "output_features"), data.get("prompt")
     if data["model_type"] != "llm" or len(inputs) != 1 or len(outputs) != 1:
         return
@@ -221,10 +224,11 @@ def _complete_chat(data: dict[str, Any]) -> None:
     kinds, preprocessing = (inputs[0].get("type"), outputs[0].get("type")), outputs[0].get("preprocessing") or {}
     trainer = data["trainer"]
     learns = isinstance(trainer, dict) and trainer.get("type") in ("finetune", "none")
-    if kinds != ("conversation", "text") or asks or not learns or not isinstance(preprocessing, dict):
+    if kinds != ("conversation", "text") or asks or not isinstance(preprocessing, dict):
         return
     source = inputs[0].get("column") or inputs[0].get("name")
-    if (outputs[0].get("column") or source) == source and preprocessing.get("reply", True):
+    own = outputs[0].get("column") or (source if learns else None)
+    if own == source and preprocessing.get("reply", True):
         outputs[0]["column"] = source
         outputs[0]["preprocessing"] = {**preprocessing, "reply": True}
 

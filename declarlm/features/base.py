@@ -176,6 +176,11 @@ class Feature:
         """What is wrong with a missing cell."""
         return "is missing"
 
+    @property
+    def _dropping(self) -> str:
+        """What leaves rows with a missing cell out."""
+        return "preprocessing.missing_value_strategy: drop_row"
+
     def check_missing(self, values: pd.Series) -> None:
         """Refuse missing cells where nothing may stand for them.
 
@@ -187,7 +192,7 @@ class Feature:
         if strategy in ("error", "drop_row") and missing.any():
             if missing.all():
                 raise DataError(f"{self._lacks} in every row", column=self.config.source)
-            remedy = "; write preprocessing.missing_value_strategy: drop_row to leave such rows out"
+            remedy = f"; write {self._dropping} to leave such rows out"
             row = values.index[int(missing.to_numpy().argmax())]
             raise DataError(f"{self._lacks}{remedy * (strategy == 'error')}", column=self.config.source, row=row)
 

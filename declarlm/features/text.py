@@ -205,6 +205,12 @@ class TextOutput(OutputFeature):
             else super()._lacks
         )
 
+    @property
+    def _dropping(self) -> str:
+        # The conversation that is read has the same column, and the same key.
+        where = f" for the output {self.name!r}" if self.config.preprocessing.reply else ""
+        return super()._dropping + where
+
     def read(self, column: pd.Series) -> pd.Series:
         if self.config.preprocessing.reply:
             return replies(column)

@@ -230,7 +230,9 @@ def test_rows_without_a_reply_are_told_or_left_out(base: str, tmp_path: Path) ->
     with pytest.raises(DataError, match=r"column 'messages', row 9: is missing; write preprocessing.missing_value_str"):
         chat(base).train(rows, output=tmp_path)
     with pytest.raises(
-        DataError, match=r"column 'messages', row 8: ends without a turn of the assistant that is learned; w"
+        DataError,
+        match=r"column 'messages', row 8: ends without a turn of the assistant that is learned; write prep"
+        ".*drop_row for the output 'reply' to leave such rows out",
     ):
         chat(base).train(rows.iloc[:9], output=tmp_path)
     dropping = {"preprocessing": {"missing_value_strategy": "drop_row"}}
@@ -265,7 +267,7 @@ def test_preferences_between_answers_to_a_conversation(base: str, tmp_path: Path
 def test_preferences_between_whole_conversations(base: str, tmp_path: Path) -> None:
     worse = [[*talk[:3], {"role": "assistant", "content": talk[3]["content"][::-1]}] for talk in talks()]
     rows = pd.DataFrame({"messages": talks(), "rejected": worse, "ok": [True, False] * 4})
-    outputs = [{**CHAT["output_features"][0], "column": "messages", "preprocessing": {"reply": True}}]
+    outputs = [{**CHAT["output_features"][0], "column": "messages"}]
     for kind in ({"type": "dpo", "rejected_column": "rejected"}, {"type": "kto", "label_column": "ok"}):
         trainer = {**kind, "epochs": 12, "learning_rate": 0.01, "batch_size": 4}
         model = chat(base, output_features=outputs, adapter="lora", trainer=trainer).train(rows, output=tmp_path).model
