@@ -24,6 +24,9 @@ class PrefixTuningAdapter(VirtualTokens):
     peft_type = "PREFIX_TUNING"
 
     def check_base(self, module: nn.Module) -> None:
+        if getattr(module.config, "is_encoder_decoder", False):
+            problem = "'prefix_tuning' is for decoders, and this base has an encoder too; write prompt_tuning or lora"
+            raise ConfigError("config", [Problem("adapter.type", problem)])
         if not getattr(module, "can_generate", lambda: False)():
             problem = "'prefix_tuning' needs a decoder, which keeps keys and values; write prompt_tuning or lora"
             raise ConfigError("config", [Problem("adapter.type", problem)])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from declarlm.adapters.base import Adapter, trained
 from declarlm.adapters.checks import total_length
 from declarlm.adapters.storage import load_adapter, task_type, wrap
-from declarlm.core import ConfigError, Problem, param
+from declarlm.core import param
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class VirtualTokens(Adapter):
     """Let a frozen base read some learned vectors before each row. A subclass gives PEFT's settings for it.
 
-    They take a part of the context length, and do not leave the base as it is, even before training.
+    They take a part of the context length, and do not leave the base as it is, even before training. Of an
+    encoder-decoder, the encoder reads them, as in Lester et al. 2021.
     """
 
     starts_at_base = False
@@ -35,11 +36,8 @@ class VirtualTokens(Adapter):
     config: Config
 
     def add(self, module: nn.Module, *, total_steps: int, seed: int) -> nn.Module:
-        if getattr(module.config, "is_encoder_decoder", False):
-            problem = f"{self.config.type!r} is for decoders and text encoders, and this base is both; write lora"
-            raise ConfigError("config", [Problem("adapter.type", problem)])
         self.check_base(module)
-        wrapped = wrap(module, self.settings(module), seed)
+        wrapped: nn.Module = _read_by_encoder(wrap(module, self.settings(module), seed))
         self.start(wrapped, seed)
         return wrapped
 
@@ -56,14 +54,17 @@ class VirtualTokens(Adapter):
 
     def shared_settings(self, module: nn.Module) -> dict[str, Any]:
         """Return the part of PEFT's config that does not depend on the kind of adapter."""
-        return {"task_type": task_type(module), "num_virtual_tokens": self.config.num_virtual_tokens}
+        # One submodule is the encoder, or all of a base that is not divided; two would make vectors for a decoder too.
+        number = self.config.num_virtual_tokens
+        return {"task_type": task_type(module), "num_virtual_tokens": number, "num_transformer_submodules": 1}
 
     def start(self, wrapped: Any, seed: int) -> None:
         """Give the vectors of a new adapter their first values."""
 
     def load(self, module: nn.Module, folder: Path, *, trainable: bool = False) -> nn.Module:
+        self.check_base(module)
         # What is saved are the vectors alone, so these train on, whatever made them.
-        loaded: Any = load_adapter(module, folder, self.peft_type, trainable=False)
+        loaded: Any = _read_by_encoder(load_adapter(module, folder, self.peft_type, trainable=False))
         loaded.prompt_encoder.requires_grad_(False)
         loaded.prompt_encoder["default"].embedding.weight.requires_grad_(trainable)
         return loaded  # type: ignore[no-any-return]
@@ -85,6 +86,17 @@ class VirtualTokens(Adapter):
         """Return the length of all that trains."""
         weights = trained(module) or [weight for name, weight in module.named_parameters() if "prompt_encoder" in name]
         return total_length(weights)
+
+
+def _read_by_encoder(wrapped: Any) -> Any:
+    """Let an encoder-decoder's tokens go through the encoder's own table, which has noise on it where there is any.
+
+    PEFT finds a table by its size: of BART, one that has the same weights and that nobody reads.
+    """
+    base = wrapped.get_base_model()
+    if getattr(base.config, "is_encoder_decoder", False):
+        wrapped.word_embeddings = base.get_encoder().get_input_embeddings()
+    return wrapped
 
 
 def embedded(module: Any, tokens: Sequence[int]) -> Tensor:

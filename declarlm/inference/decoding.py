@@ -123,7 +123,7 @@ def decode_by_transformers(
     pad_id: int | None,
     constraint: Constraint | None,
 ) -> dict[int, list[int]]:
-    """Return the same by transformers' own loop, for beams, prompt tuning and models with a cache of their own."""
+    """Return the same by transformers' own loop, for beams, virtual tokens of decoders and caches of a model's own."""
     import torch
     from transformers import GenerationConfig
 

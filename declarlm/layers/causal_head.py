@@ -28,7 +28,7 @@ def causal_part(module: nn.Module) -> Any:
 
 
 def adds_tokens(module: nn.Module) -> bool:
-    """Return whether an adapter puts virtual tokens before the input, so that it must go through the wrapper."""
+    """Return whether an adapter puts virtual tokens before what is read, so that it must go through the wrapper."""
     config = getattr(module, "active_peft_config", None)
     return bool(config is not None and config.is_prompt_learning)
 
@@ -74,6 +74,7 @@ class CausalHead:
         The call goes through the wrapper: the inner model alone would miss the virtual tokens of prompt tuning.
         Their positions are left out of the result.
         """
+        arguments = self._arguments(inputs)  # before the hook, as an encoder may run for them
         seen: list[Tensor] = []
 
         def take(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -82,7 +83,7 @@ class CausalHead:
 
         hook = self._head.register_forward_pre_hook(take)
         try:
-            self._module(**self._arguments(inputs))
+            self._run(arguments)
         finally:
             hook.remove()
         ids = inputs["input_ids"]
@@ -125,6 +126,9 @@ class CausalHead:
     def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return what the model takes."""
         return inputs
+
+    def _run(self, arguments: dict[str, Any]) -> None:
+        self._module(**arguments)
 
     def _log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return -functional.cross_entropy(self.logits(hidden), targets, reduction="none")

@@ -29,7 +29,7 @@ class CausalModel(nn.Module):
     Attributes:
         backbone: The wrapped module; its weights are the only ones.
         head: The output head, which the backbone owns.
-        adds_tokens: Whether an adapter puts virtual tokens before the input.
+        adds_tokens: Whether an adapter puts virtual tokens before what the decoder reads.
         takes_positions: Whether the decoder is told the position of each token.
         noise: Noise on what is read in training, None without any.
         runs_alike: Whether training goes through the layers once for each batch, whatever its rows are.

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from declarlm.core.ragged import BORDER, Ragged
 from declarlm.layers.causal_batch import CausalBatch
-from declarlm.layers.causal_head import CausalHead
+from declarlm.layers.causal_head import CausalHead, adds_tokens
 from declarlm.layers.causal_model import CausalModel
 from declarlm.layers.embedding_noise import lengths_of
 
@@ -26,7 +27,7 @@ class Memory:
     """What a decoder needs of earlier tokens: the encoder's states, and keys and values.
 
     Args:
-        states: What the encoder made of each row, ``(rows, length, width)``.
+        states: What the encoder made of each row, ``(rows, length, width)``, virtual tokens included.
         mask: Which of these tokens are real, ``(rows, length)``.
     """
 
@@ -43,10 +44,23 @@ class Memory:
 class Seq2SeqHead(CausalHead):
     """The head of an encoder-decoder, which is fed as that of a decoder is: ``input_ids`` are what is written."""
 
-    def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return the encoder's states, ``(rows, length, width)``."""
-        states: Tensor = self._causal.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
-        return states
+    def encode(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder's states, ``(rows, length, width)``, and which of them are real, ``(rows, length)``.
+
+        An adapter's virtual tokens are the first of them. Its wrapper alone knows them and has no way to run the
+        encoder by itself, so that the decoder reads one token for it.
+        """
+        if not adds_tokens(self._module):
+            states: Tensor = self._causal.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+            return states, mask
+        known = {"decoder_input_ids": torch.zeros_like(ids[:, :1]), "use_cache": False}
+        states = self._module(input_ids=ids, attention_mask=mask, **known).encoder_last_hidden_state
+        return states, functional.pad(mask, (states.shape[1] - mask.shape[1], 0), value=1)
+
+    def _run(self, arguments: dict[str, Any]) -> None:
+        # What is encoded has its virtual tokens: the wrapper would add them once more.
+        is_encoded = "encoder_outputs" in arguments and adds_tokens(self._module)
+        (self._causal if is_encoded else self._module)(**arguments)
 
     def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
         given = {"decoder_input_ids": inputs["input_ids"], "use_cache": inputs["use_cache"]}
@@ -57,8 +71,7 @@ class Seq2SeqHead(CausalHead):
             states, mask = memory.states, memory.mask
             given["past_key_values"] = memory.cache
         elif inputs.get("owners") is not None:
-            owners, mask = inputs["owners"], inputs["read_mask"]
-            states, mask = self.encode(inputs["read_ids"], mask)[owners], mask[owners]
+            states, mask = (part[inputs["owners"]] for part in self.encode(inputs["read_ids"], inputs["read_mask"]))
         else:
             read = inputs.get("read_ids", inputs["input_ids"])
             return {**given, "input_ids": read, "attention_mask": inputs.get("read_mask", torch.ones_like(read))}
@@ -76,6 +89,7 @@ class Seq2SeqModel(CausalModel):
 
     def __init__(self, backbone: nn.Module, noise_alpha: float | None = None) -> None:
         super().__init__(backbone, noise_alpha)
+        self.adds_tokens = False  # The encoder reads an adapter's virtual tokens; the decoder is as without them.
         self.takes_positions = False
         self.runs_alike = True
 
@@ -97,7 +111,7 @@ class Seq2SeqModel(CausalModel):
     def new_cache(self, rows: Sequence[Any] = ()) -> Memory:
         """Let the encoder read rows, and return what the decoder continues from."""
         ids, mask = self._padded([divide(np.asarray(row))[0] for row in rows])
-        return Memory(self.head.encode(ids, mask), mask)
+        return Memory(*self.head.encode(ids, mask))
 
     def generation_inputs(self, rows: Sequence[Sequence[int]]) -> tuple[dict[str, Tensor], int]:
         """Return rows as transformers' own loop takes them, and the width of what is continued."""
@@ -112,7 +126,7 @@ class Seq2SeqModel(CausalModel):
         """Lay rows out, padded on the right; outside training, rows that read the same are read once."""
         parts = [divide(row) for row in ids]
         read, owners = [part for part, _ in parts], None
-        if not self.training and not self.adds_tokens:
+        if not self.training:
             known: dict[bytes, int] = {}
             owners = [known.setdefault(part.tobytes(), len(known)) for part in read]
             read = [read[owners.index(place)] for place in range(len(known))]

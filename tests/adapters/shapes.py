@@ -26,8 +26,7 @@ REFUSED = {
     *(("adaption_prompt", shape) for shape in ("bloom", "t5", "bert")),
     *(("bitfit", shape) for shape in ("llama", "t5")),
     ("oft", "gpt2"),
-    *((kind, "t5") for kind in ("prompt_tuning", "p_tuning", "prefix_tuning")),
-    ("prefix_tuning", "bert"),
+    *(("prefix_tuning", shape) for shape in ("t5", "bert")),
 }
 # What an adapter needs to be told in a base as small as these.
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pandas as pd
-import peft
 import pytest
 import torch
 import transformers as hf
 from seq2seq_bases import BASES
+from seq2seq_rows import STOPS, as_ragged, plain_loss, random_rows, varied
 
 from declarlm import DeclarLM
 from declarlm.api.merging import merge_into_base
 from declarlm.backbones import open_backbone
 from declarlm.core import ConfigError
-from declarlm.core.ragged import BORDER, Ragged
+from declarlm.core.ragged import BORDER
 from declarlm.inference.generation import Generation, generate
 from declarlm.inference.label_scores import score_labels
 from declarlm.models.causal import build_causal, collate
@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::declarlm.DeclarlmWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:transformers.modeling_utils"),  # PEFT's calls cause it.
 ]
-STOPS = {1, 2, 64, 95, 227}
 ROWS = pd.DataFrame(
     [
         {"note": f"the {color} cat sat on the {thing}", "color": color, "thing": thing, "size": len(thing)}
@@ -40,53 +39,6 @@ def bases(tmp_path_factory):
 @pytest.fixture(params=BASES)
 def backbone(request, bases):
     return open_backbone(bases[request.param])
-
-
-def random_rows(backbone, lengths=((9, 4), (3, 7), (14, 2), (6, 6))):
-    """Rows of random tokens: what is read, what it closes with, and what is written."""
-    random = np.random.default_rng(3)
-    return [
-        ([*random.integers(4, 90, read).tolist(), backbone.stop_ids[0]], random.integers(4, 90, written).tolist())
-        for read, written in lengths
-    ]
-
-
-def as_ragged(backbone, pairs):
-    starts = list(backbone.between[backbone.between.index(BORDER) :])
-    ids = Ragged.from_rows([[*read, *starts, *written] for read, written in pairs])
-    roles = Ragged.from_rows([[0] * (len(read) + len(starts)) + [1] * len(written) for read, written in pairs])
-    return ids, roles
-
-
-def varied(backbone):
-    """A model whose greedy answers vary and end, as one with a tied head and small weights does not."""
-    model = backbone.load_causal()
-    torch.manual_seed(1)
-    model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight), requires_grad=False)
-    for name, weight in model.named_parameters():
-        if weight.ndim > 1 and "embed" not in name and "shared" not in name:
-            weight.data *= 3
-    model.generation_config.forced_eos_token_id = None
-    return model
-
-
-def plain_loss(model, backbone, pairs, *, batched):
-    """Transformers' own loss, given labels; the forced first token is none of them."""
-    forced = list(backbone.between[backbone.between.index(BORDER) + 2 :])
-    reads = [torch.tensor(read) for read, _ in pairs]
-    labels = [torch.tensor([-100] * len(forced) + written) for _, written in pairs]
-    decoder = [torch.tensor([backbone.between[-1 - len(forced)], *forced, *written])[:-1] for _, written in pairs]
-    count = sum(len(written) for _, written in pairs)
-    pad = torch.nn.utils.rnn.pad_sequence
-    if batched:
-        ids, mask = (pad(part, batch_first=True) for part in (reads, [torch.ones_like(read) for read in reads]))
-        known = {"decoder_input_ids": pad(decoder, batch_first=True), "attention_mask": mask}
-        return model(input_ids=ids, labels=pad(labels, batch_first=True, padding_value=-100), **known).loss * count
-    losses = [
-        model(input_ids=read[None], decoder_input_ids=known[None], labels=label[None]).loss * (label >= 0).sum()
-        for read, known, label in zip(reads, decoder, labels, strict=True)
-    ]
-    return sum(losses)
 
 
 @pytest.mark.parametrize("batched", [True, False])
@@ -185,25 +137,6 @@ def test_a_prompt_is_read_once_for_all_labels(backbone, monkeypatch):
     ids, _ = as_ragged(backbone, [(read, []) for read, _ in random_rows(backbone)])
     score_labels(module, ids, [[40, 1], [41, 1], [42, 43, 1]])
     assert seen == [4]
-
-
-@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig"])
-def test_virtual_tokens_are_read_in_training_and_in_writing(kind, bases):
-    backbone = open_backbone(bases["t5"])
-    torch.manual_seed(0)
-    settings = getattr(peft, kind)(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=4)
-    model = peft.get_peft_model(varied(backbone), settings).eval()
-    module, pairs = build_causal(model), random_rows(backbone)
-    loss = module.losses(collate(module, *as_ragged(backbone, pairs)))
-    torch.testing.assert_close(loss, plain_loss(model, backbone, pairs, batched=True), rtol=1e-5, atol=1e-4)
-    ids, _ = as_ragged(backbone, [(read, []) for read, _ in pairs])
-    config = hf.GenerationConfig(max_new_tokens=6, eos_token_id=sorted(STOPS), pad_token_id=0, decoder_start_token_id=0)
-    expected = []
-    for read, _ in pairs:
-        given = {"attention_mask": torch.ones(1, len(read), dtype=torch.long), "decoder_input_ids": torch.tensor([[0]])}
-        output = model.generate(input_ids=torch.tensor([read]), generation_config=config, **given)
-        expected.append(output[0, 1:].tolist())
-    assert generate(module, ids, stop_ids=STOPS, max_new_tokens=6) == expected
 
 
 def config(base, *outputs, **more):
