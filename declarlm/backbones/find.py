@@ -93,7 +93,7 @@ def _from_hub(name: str, repository: str, revision: str | None, files: Sequence[
         if is_offline():
             raise ModelError(
                 f"there is no folder {name!r}{hint} and it is not in the cache ({constants.HF_HUB_CACHE}); "
-                "write the path of a local folder or drop --offline"
+                "write the path of a local folder, or allow downloads: without --offline and HF_HUB_OFFLINE"
             ) from None
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))

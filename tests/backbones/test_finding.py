@@ -37,7 +37,7 @@ def test_an_unknown_name_without_network_tells_both_ways_out(cache):
         find.find_folder("someone/stories")
     assert str(caught.value) == (
         f"there is no folder 'someone/stories' and it is not in the cache ({cache}); "
-        "write the path of a local folder or drop --offline"
+        "write the path of a local folder, or allow downloads: without --offline and HF_HUB_OFFLINE"
     )
 
 
