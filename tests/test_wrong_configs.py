@@ -257,3 +257,17 @@ def test_the_beginning_of_a_name_is_enough_to_find_it():
     assert wrong(SIMPLE | {"output_features": metrics}) == [
         "output_features[0].metrics[0]: no category metric is named 'acc' (did you mean 'accuracy'?)"
     ]
+
+
+def test_dora_without_dora_is_refused():
+    adapter = {"type": "dora", "use_dora": False}
+    assert wrong(SIMPLE | {"base_model": "starter", "adapter": adapter}) == [
+        "adapter.use_dora: must be true for adapter dora; leave it out"
+    ]
+
+
+def test_an_odd_rank_of_one_layer_is_named_where_it_is_written():
+    adapter = {"type": "lora", "init_lora_weights": "orthogonal", "r": 8, "rank_pattern": {"q_proj": 3}}
+    assert wrong(SIMPLE | {"base_model": "starter", "adapter": adapter}) == [
+        "adapter.rank_pattern.q_proj: must be even for init_lora_weights: orthogonal"
+    ]

@@ -22,6 +22,7 @@ from declarlm.adapters.switching import remember
 from declarlm.adapters.targets import Targets, linear_layers
 from declarlm.backbones import open_backbone
 from declarlm.core import ConfigError, Problem, param
+from declarlm.core.errors import choose_from
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,8 +74,10 @@ class LoraAdapter(LowRankAdapter):
                     "'corda' needs a calibration run of its own; write eva, which looks at training rows, or pissa"
                 )
                 yield Problem("init_lora_weights", problem)
-            if self.init_lora_weights == "orthogonal" and any(r % 2 for r in (self.r, *self.rank_pattern.values())):
-                yield Problem("r", f"must be even for init_lora_weights: orthogonal, got {self.r}")
+            ranks = {"r": self.r, **{f"rank_pattern.{name}": rank for name, rank in self.rank_pattern.items()}}
+            for path, rank in ranks.items():
+                if self.init_lora_weights == "orthogonal" and rank % 2:
+                    yield Problem(path, f"must be even for init_lora_weights: orthogonal, got {rank}")
 
     config: Config
 
@@ -169,6 +172,11 @@ class DoraAdapter(LoraAdapter):
     class Config(LoraAdapter.Config):
         use_dora: bool = param("Whether the length of each output's weights trains too.", default=True)
 
+        def check(self) -> Iterable[Problem]:
+            yield from super().check()
+            if not self.use_dora:
+                yield Problem("use_dora", "must be true for adapter dora; leave it out, or write type: lora")
+
 
 # What PEFT calls them; eva and loftq start like the default, and are changed afterwards.
 _OF_PEFT: dict[str, Any] = {name: name for name in ("gaussian", "orthogonal", *TAKES_FROM_BASE)}
@@ -194,8 +202,9 @@ def _check_start(module: nn.Module, start: str) -> None:
 def _check_patterns(targets: Targets, **patterns: dict[str, Any]) -> None:
     import re
 
+    last = {name.rpartition(".")[2] for name in targets.names}
     problems = [
-        Problem(f"adapter.{key}.{pattern}", "matches none of the adapted layers, such as " + targets.names[0])
+        Problem(f"adapter.{key}.{pattern}", f"matches none of the adapted layers: {choose_from(pattern, last)}")
         for key, chosen in patterns.items()
         for pattern in chosen
         if not any(re.fullmatch(rf"(.*\.)?({pattern})", name) for name in targets.names)

@@ -104,8 +104,8 @@ def test_a_pattern_without_a_layer_is_an_error(tiny):
     with pytest.raises(ConfigError) as caught:
         lora(rank_pattern={"q_porj": 8}).attach(tiny("llama"), total_steps=1, seed=0)
     assert str(caught.value) == (
-        "config: adapter.rank_pattern.q_porj: matches none of the adapted layers, such as "
-        "model.layers.0.self_attn.q_proj"
+        "config: adapter.rank_pattern.q_porj: matches none of the adapted layers: 'q_porj' (did you mean 'q_proj'?), "
+        "choose from: down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
     )
 
 
