@@ -191,6 +191,8 @@ def _reply(plan: Plan) -> list[str]:
     taken = {plan.target.name, *(column.name for column in plan.left_out)}
     name = next(name for name in ("reply", "answer", f"next turn of {plan.target.name}") if name not in taken)
     cut = "{missing_value_strategy: drop_row}"
+    if _is_preferred(plan):
+        return ["", "output_features:", f"  - {{name: {name}, type: text, column: {_CHOSEN}}}  # what each says last"]
     note = "  # Every turn of the assistant is learned. A conversation that ends with a user is left out."
     return ["", "output_features:", note, f"  - {{name: {name}, type: text, preprocessing: {cut}}}"]
 
@@ -234,7 +236,7 @@ def _training(plan: Plan) -> list[str]:
     epochs = "epochs: 3  # passes over the training rows"
     if plan.base_model is None:
         epochs = "epochs: 30  # at most: it ends when five in a row bring nothing better"
-    preferred = goal.name == _CHOSEN and any(column.name == _REJECTED for column in plan.left_out)
+    preferred = _is_preferred(plan)
     missing = f"  missing_values: {json.dumps(['', *gaps], ensure_ascii=False)}"
     return [
         "",
@@ -250,6 +252,11 @@ def _training(plan: Plan) -> list[str]:
         *([f"  type: dpo  # learn to prefer {_CHOSEN} to {_REJECTED}", f"  rejected_column: {_REJECTED}"] * preferred),
         f"  {epochs}",
     ]
+
+
+def _is_preferred(plan: Plan) -> bool:
+    """Return whether the table has a worse answer beside the target."""
+    return plan.target.name == _CHOSEN and any(column.name == _REJECTED for column in plan.left_out)
 
 
 def _pretraining(source: str) -> list[str]:

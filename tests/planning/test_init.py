@@ -224,6 +224,21 @@ def test_preferences_are_learned_as_such():
     assert [feature.name for feature in config.input_features] == ["prompt"]
 
 
+def test_preferences_between_whole_conversations_are_learned_as_such(tmp_path):
+    asked = {"role": "user", "content": "Is it open?"}
+    rows = pd.DataFrame(
+        {
+            name: [[asked, {"role": "assistant", "content": f"{word} {row}"}] for row in range(30)]
+            for name, word in {"chosen": "Yes, until", "rejected": "Who knows"}.items()
+        }
+    )
+    text = first_config(read_table(rows), "chosen", source="rows.jsonl")
+    config = load_config(text)
+    assert (config.trainer.type, config.output_features[0].column) == ("dpo", "chosen")
+    few = {"trainer.epochs": 1, "trainer.train_steps": 2}
+    assert "reply" in DeclarLM(text, overrides=few).train(rows, output=tmp_path).metrics["test"]
+
+
 def test_a_language_model_is_not_asked_for_tags():
     rows = pd.DataFrame({"words": [["a"] * (1 + row % 3) for row in range(30)]})
     rows["tags"] = rows["words"].map(lambda words: ["O"] * len(words))
