@@ -72,7 +72,7 @@ def test_offline_makes_no_network_call(inside):
     Path("hub.yaml").write_text("base_model: nobody/nothing\n" + CONFIG.replace("number", "text"))
     done = unplugged("train", "-c", "hub.yaml", "--dataset", "people.csv", "--offline", folder=inside)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("there is no folder 'nobody/nothing'")
+    assert done.stderr.startswith("hub.yaml:1: base_model: there is no folder 'nobody/nothing'")
     assert len(done.stderr.splitlines()) == 1
     done = unplugged(
         "train", "-c", "people.yaml", "--dataset", "hf://datasets/nobody/x/a.csv", "--offline", folder=inside
