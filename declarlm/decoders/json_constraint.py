@@ -49,13 +49,15 @@ class JsonConstraint:
     """
 
     def __init__(self, vocabulary: LLTokenizer, schema: Mapping[str, Any], stop_ids: Collection[int]) -> None:
-        self._vocabulary, self._grammar, self._stop_ids = vocabulary, _grammar(schema), sorted(stop_ids)
+        from llguidance import LLMatcher
+
+        # Every row starts from a copy: to read a schema takes a thousand times as long.
+        self._first = LLMatcher(vocabulary, _grammar(schema), log_level=0)
+        self._vocabulary, self._stop_ids = vocabulary, sorted(stop_ids)
         self._size = max([vocabulary.vocab_size, *(token + 1 for token in stop_ids)])
 
     def start(self) -> LLMatcher:
-        from llguidance import LLMatcher
-
-        return LLMatcher(self._vocabulary, self._grammar, log_level=0)
+        return self._first.deep_copy()
 
     def can_begin(self) -> bool:
         """Return whether some token leads to a second one; there may be one for a space, and none for a bracket."""
